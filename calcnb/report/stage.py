@@ -17,7 +17,7 @@ from ..formats.files import BadInput, Problems, atomic_path, project_root, resol
 STAGES = {"phantom": "00_phantom", "explore": "01_explore", "merge": "02_merge", "preprocess": "03_preprocess",
           "split": "04_split", "segment": "05_segment", "clusters": "09_clusters"}
 LAYOUTS = ("inbreast", "cbis-ddsm")
-SMALL = dict(raw_dir="data/raw/small", work_dir="data/work/small", report_dir="reports/small")
+SMALL = {"small": "data/work/small", "small-film": "data/work/small-film"} # the studies that a notebook run on its own makes by itself
 
 # %% ../../nbs/report/stage.ipynb #26be0cde
 def check_choice(name:str, value, choices):
@@ -87,16 +87,17 @@ class Stage:
 
     def _find(self, path:Path, maker:str, what:str) -> Path:
         "`path`, made by running the stages up to `maker` if it is part of the small cohort and missing"
-        if not path.exists() and self._is_small() and not os.environ.get("CALCNB_RUN"):
+        study = self._small_study()
+        if not path.exists() and study and not os.environ.get("CALCNB_RUN"):
             print(f"{STAGES[self.name]} runs on its own: making the small virtual cohort up to {STAGES[maker]} first …", flush=True)
-            upto = [number[:2] for stage, number in STAGES.items() if number <= STAGES[maker]]
-            subprocess.run([sys.executable, "-m", "calcnb.report.command", "run", "--study", "small", "--layout", self.layout,
-                            "--stages", ",".join(upto), "--no-pages"], cwd=project_root(), check=False)
+            subprocess.run([sys.executable, "-m", "calcnb.report.command", "run", "--study", study, "--stages", maker, "--no-pages"], cwd=project_root(), check=False)
         if not path.exists():
             raise BadInput(what, f"there is no {path.name} in {path.parent.name}; run {STAGES[maker]} first or give another {what}")
         return path
 
-    def _is_small(self) -> bool: return self.work_dir in [resolve_path(SMALL["work_dir"] + end) for end in ("", "-film")]
+    def _small_study(self) -> str:
+        "The study in `config/` that fills this `work_dir`, if it is one of the small virtual ones"
+        return next((name for name, folder in SMALL.items() if self.work_dir == resolve_path(folder)), "")
 
     def needs(self, name:str) -> Path:
         "The file or folder `<work_dir>/<name>` of an earlier stage, entered among the inputs; `BadInput` where it is missing"
