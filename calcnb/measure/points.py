@@ -155,12 +155,12 @@ def dense_clusters(
     return _numbered(points, parts, 1)
 
 # %% ../../nbs/measure/points.ipynb #2b7d4ed3
-RULES = {"3 per cm²": dict(rule="dense", radius_mm=5.642, least=3), "5 per cm²": dict(rule="dense", radius_mm=5.642, least=5),
+RULES = {"3 per cm2": dict(rule="dense", radius_mm=5.642, least=3), "5 per cm2": dict(rule="dense", radius_mm=5.642, least=5),
          "3 linked": dict(rule="linked", radius_mm=5.0, least=3)}
 
 def find_clusters(
     points,         # (n, 2), mm
-    rule="3 per cm²", # a key of `RULES`, or "dense" or "linked" with the two numbers
+    rule="3 per cm2", # a key of `RULES`, or "dense" or "linked" with the two numbers
     radius_mm=None, # mm; None: the rule's own
     least=None,     # fewest calcifications; None: the rule's own
 ) -> np.ndarray: # n cluster numbers, −1 = none
