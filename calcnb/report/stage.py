@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'LAYOUTS', 'SMALL', 'PACKAGES', 'check_choice', 'check_number', 'versions', 'code_hash', 'split_figures',
-           'Stage', 'finish']
+           'Stage']
 
 # %% ../../nbs/report/stage.ipynb #0803e551
 import hashlib, json, math, numbers, os, platform, subprocess, sys, time
 from importlib import metadata
 from pathlib import Path
+
+from fastcore.basics import patch
 
 from ..formats.files import BadInput, Problems, atomic_path, project_root, resolve_path, sha256
 
@@ -85,37 +87,45 @@ class Stage:
     @property
     def folder(self) -> Path: return self.work_dir/self.name
 
-    def _find(self, path:Path, maker:str, what:str) -> Path:
-        "`path`, made by running the stages up to `maker` if it is part of the small cohort and missing"
-        study = self._small_study()
-        if not path.exists() and study and not os.environ.get("CALCNB_RUN"):
-            print(f"{STAGES[self.name]} runs on its own: making the small virtual cohort up to {STAGES[maker]} first …", flush=True)
-            subprocess.run([sys.executable, "-m", "calcnb.report.command", "run", "--study", study, "--stages", maker, "--no-pages"], cwd=project_root(), check=False)
-        if not path.exists():
-            raise BadInput(what, f"there is no {path.name} in {path.parent.name}; run {STAGES[maker]} first or give another {what}")
-        return path
-
-    def _small_study(self) -> str:
-        "The study in `config/` that fills this `work_dir`, if it is one of the small virtual ones"
-        return next((name for name, folder in SMALL.items() if self.work_dir == resolve_path(folder)), "")
-
-    def needs(self, name:str) -> Path:
-        "The file or folder `<work_dir>/<name>` of an earlier stage, entered among the inputs; `BadInput` where it is missing"
-        path = self._find(self.work_dir/name, name.split("/")[0], "work_dir")
-        return self.reads(path, name)
-
-    def reads(self, path, name:str=None) -> Path:
-        "Enter a file or folder among the inputs whose fingerprints the metrics carry"
-        self.inputs[name or Path(path).name] = sha256(path)
-        return Path(path)
-
-    def save_figure(self, figure, name:str) -> Path:
-        "Write a matplotlib figure to `<report_dir>/figures/<stage>-<name>.png`"
-        path = self.report_dir/"figures"/f"{self.name}-{name}.png"
-        with atomic_path(path) as tmp: figure.savefig(tmp, dpi=110, bbox_inches="tight", facecolor="white")
-        return path
-
 # %% ../../nbs/report/stage.ipynb #66196c76
+@patch
+def _find(self:Stage, path:Path, maker:str, what:str) -> Path:
+    "`path`, made by running the stages up to `maker` if it is part of the small cohort and missing"
+    study = self._small_study()
+    if not path.exists() and study and not os.environ.get("CALCNB_RUN"):
+        print(f"{STAGES[self.name]} runs on its own: making the small virtual cohort up to {STAGES[maker]} first …", flush=True)
+        subprocess.run([sys.executable, "-m", "calcnb.report.command", "run", "--study", study, "--stages", maker, "--no-pages"], cwd=project_root(), check=False)
+    if not path.exists():
+        raise BadInput(what, f"there is no {path.name} in {path.parent.name}; run {STAGES[maker]} first or give another {what}")
+    return path
+
+@patch
+def _small_study(self:Stage) -> str:
+    "The study in `config/` that fills this `work_dir`, if it is one of the small virtual ones"
+    return next((name for name, folder in SMALL.items() if self.work_dir == resolve_path(folder)), "")
+
+# %% ../../nbs/report/stage.ipynb #ab98d35c
+@patch
+def needs(self:Stage, name:str) -> Path:
+    "The file or folder `<work_dir>/<name>` of an earlier stage, entered among the inputs; `BadInput` where it is missing"
+    path = self._find(self.work_dir/name, name.split("/")[0], "work_dir")
+    return self.reads(path, name)
+
+@patch
+def reads(self:Stage, path, name:str=None) -> Path:
+    "Enter a file or folder among the inputs whose fingerprints the metrics carry"
+    self.inputs[name or Path(path).name] = sha256(path)
+    return Path(path)
+
+@patch
+def save_figure(self:Stage, figure, name:str) -> Path:
+    "Write a matplotlib figure to `<report_dir>/figures/<stage>-<name>.png`"
+    path = self.report_dir/"figures"/f"{self.name}-{name}.png"
+    with atomic_path(path) as tmp: figure.savefig(tmp, dpi=110, bbox_inches="tight", facecolor="white")
+    return path
+
+# %% ../../nbs/report/stage.ipynb #941d733d
+@patch
 def finish(self:Stage,
     **figures, # name = number, or (None, reason)
 ) -> dict: # what was written
@@ -128,4 +138,3 @@ def finish(self:Stage,
     with atomic_path(self.report_dir/"metrics"/f"{self.name}.json") as tmp:
         tmp.write_text(json.dumps(record, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
     return record
-Stage.finish = finish
