@@ -192,7 +192,7 @@ def _case_lesions(layout, raw_dir, catalogue, problems, jobs) -> pd.DataFrame:
         kind, raw_name = dict(calc=("calcification_region", "calcification"), mass=("mass", "mass"))[case.family]
         rows.append(dict(image_id=case.image_id, lesion_id=f"{case.image_id}_{case.family}_{case.abnormality}", kind=kind, outline="", area_mm2=area,
                          mask_path=_relative(path, raw_dir) if path else None, raw_name=raw_name)
-                    | {k: getattr(case, k) for k in ("pathology", "morphology", "distribution", "abnormality", "subtlety", "birads", "patient_id", "official_split")})
+                    | {k: getattr(case, k) for k in ("pathology", "morphology", "distribution", "abnormality", "subtlety", "birads", "patient_id", "official_split", "family", "table")})
     return check_table(LESIONS, pd.DataFrame(rows), "lesions")
 
 def _mask_size(paths, shape, case):
