@@ -48,7 +48,7 @@ class ToyProject:
                 new_markdown_cell(f"# {stage.capitalize()}\n> A toy stage."),
                 new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
                 new_markdown_cell("## Report"),
-                new_code_cell(BODY.format(stage=stage, before=[s for s in AFTER.get(stage, []) if s in TOY_STAGES]))),
+                new_code_cell(BODY.format(stage=stage, before=[s for s in AFTER.get(stage, []) if s in TOY_STAGES])),
             ])
             nb.metadata["kernelspec"] = dict(name="python3", language="python", display_name="python3")
             (root / "nbs").mkdir(exist_ok=True)
