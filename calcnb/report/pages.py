@@ -55,7 +55,7 @@ STATUS = dict(done="done", failed="failed", running="interrupted", waiting="not 
 def stage_page(notebook, title:str, run:str, status="done", error="") -> str:
     "The HTML of one executed notebook (a path or a notebook), complete in itself"
     nb = notebook if not isinstance(notebook, (str, Path)) else nbformat.read(notebook, 4)
-    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES.parent)], template_name=TEMPLATES.name, sanitize_html=False)
+    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES.parent)], template_name=TEMPLATES.name, exclude_output_prompt=True)
     page = dict(title=f"{title} · {run}", run=run, style=(TEMPLATES/"style.css").read_text(), status=dict(kind=status, words=STATUS[status]), error=error)
     return exporter.from_notebook_node(drop_noise(report_first(nb)), resources=dict(page=page))[0]
 
