@@ -66,7 +66,7 @@ def write_png(path, pixels):
 def write_inbreast_image(root, image_id:str, hash16:str, side:str, view:str, pixels, spacing_mm:float) -> str: # path below `root`
     "Write one digital mammogram as AllDICOMs/<id>_<hash>_MG_<R|L>_<CC|ML>_ANON.dcm"
     name = f"AllDICOMs/{image_id}_{hash16}_MG_{side}_{dict(CC='CC', MLO='ML')[view]}_ANON.dcm"
-    bits = 14 if pixels.max() < 2**14 else 16
+    bits = 12 if pixels.max() < 2**12 else 14 if pixels.max() < 2**14 else 16
     uids = [new_uid("inbreast", hash16, "study"), new_uid("inbreast", image_id, "series"), new_uid("inbreast", image_id)]
     write_dicom(Path(root)/name, pixels, DIGITAL, uids, bits, PatientID="removed", PatientName="removed", ImageLaterality=side, ViewPosition=view,
                 ImagerPixelSpacing=[spacing_mm]*2, PixelSpacing=[spacing_mm]*2, PresentationIntentType="FOR PRESENTATION", PresentationLUTShape="IDENTITY",

@@ -18,7 +18,7 @@ from scipy import ndimage
 MORPHOLOGY = { # PPV; share among lesions; size, mm; contrast factor; name in CBIS-DDSM; is its distribution reported
     "round":                 dict(ppv=0.00, share=0.12, size=(0.50, 1.00), strength=1.2, cbis="ROUND_AND_REGULAR", graded=False),
     "punctate":              dict(ppv=0.02, share=0.09, size=(0.15, 0.48), strength=1.0, cbis="PUNCTATE", graded=False),
-    "amorphous":             dict(ppv=0.21, share=0.18, size=(0.12, 0.35), strength=0.6, cbis="AMORPHOUS", graded=True),
+    "amorphous":             dict(ppv=0.21, share=0.18, size=(0.15, 0.45), strength=0.85, cbis="AMORPHOUS", graded=True),
     "coarse_heterogeneous":  dict(ppv=0.13, share=0.10, size=(0.50, 1.00), strength=1.1, cbis="COARSE-PLEOMORPHIC", graded=True),
     "fine_pleomorphic":      dict(ppv=0.29, share=0.18, size=(0.18, 0.50), strength=1.0, cbis="PLEOMORPHIC", graded=True),
     "fine_linear_branching": dict(ppv=0.70, share=0.15, size=(0.35, 1.00), strength=0.9, cbis="FINE_LINEAR_BRANCHING", graded=True),
@@ -29,7 +29,7 @@ MORPHOLOGY = { # PPV; share among lesions; size, mm; contrast factor; name in CB
 DISTRIBUTION = { # PPV; share among lesions whose distribution is graded; how many calcifications; name in CBIS-DDSM
     "diffuse":   dict(ppv=0.00, share=0.05, count=(30, 70), cbis="DIFFUSELY_SCATTERED"),
     "regional":  dict(ppv=0.26, share=0.15, count=(16, 40), cbis="REGIONAL"),
-    "grouped":   dict(ppv=0.31, share=0.60, count=(6, 28), cbis="CLUSTERED"),
+    "grouped":   dict(ppv=0.31, share=0.60, count=(8, 32), cbis="CLUSTERED"),
     "linear":    dict(ppv=0.60, share=0.10, count=(7, 22), cbis="LINEAR"),
     "segmental": dict(ppv=0.62, share=0.10, count=(14, 40), cbis="SEGMENTAL")}
 
@@ -76,7 +76,7 @@ class Lesion:
     pathology: str           # benign or malignant
     depth: float             # distance from the nipple, share of the breast's depth, 0–1
     across: dict             # {view: 0–1}, from the upper to the lower edge of the breast
-    contrast: float          # brightness over the surroundings, share of the local grey value
+    contrast: float          # brightness over the surroundings, share of the breast's median grey
     seed: int                # of everything drawn in it
     second: str|None = None  # a further morphology mixed in
     count: int = 0           # how many calcifications are meant
@@ -86,11 +86,16 @@ class Lesion:
     def name(self): return f"{self.second}-{self.morphology}" if self.second else self.morphology
 
 # %% ../../nbs/virtual/findings.ipynb #13bc1ffa
-RANGES = dict(contrast=(0.12, 0.9), size=1.0, count=1.0, mass_contrast=(0.06, 0.22), mass_radius_mm=(2.5, 5.5), film_contrast=0.25)
+RANGES = dict(
+    contrast=(0.7, 3.5),        # of a calcification of 0.4 mm over its surroundings, share of the breast's median grey
+    size=1.0, count=1.0,        # factors on all sizes and numbers
+    mass_contrast=(0.45, 1.1),  # of a mass, in the same unit
+    mass_radius_mm=(2.5, 5.5),
+    film_contrast=0.13)         # film: all contrasts times this, since its grey values lie close together
 
-def spread(u:float, n:int) -> float: # 0–1
-    "The `n`-th value of a sequence that fills 0–1 evenly, started at `u`: small cohorts then hold every kind"
-    return (u + n*0.6180339887498949) % 1
+def spread(start, n:int) -> np.ndarray: # (3,) each 0–1
+    "The `n`-th point of a sequence that fills a cube evenly (Roberts' R3), moved by `start` (3,): small cohorts then hold a bit of everything"
+    return (np.asarray(start) + n*np.array([0.8191725133961645, 0.6710436067037893, 0.5497004779019703])) % 1
 
 def choose(table:dict, u:float) -> str: # a key of `table`
     "The key at quantile `u` (0–1) of the shares"
@@ -98,8 +103,8 @@ def choose(table:dict, u:float) -> str: # a key of `table`
     return list(table)[min(int(np.searchsorted(edges, u*edges[-1], side="right")), len(table) - 1)]
 
 # %% ../../nbs/virtual/findings.ipynb #ddf247da
-def plan_calcification(rng, number:int, laterality:str, u:float, v:float, **ranges) -> Lesion:
-    "A calcification lesion; `u` chooses its morphology and `v` its distribution (both 0–1)"
+def plan_calcification(rng, number:int, laterality:str, u:float, v:float, w:float, **ranges) -> Lesion:
+    "A calcification lesion; `u` chooses its morphology, `v` its distribution and `w` its pathology (all 0–1)"
     ranges = {**RANGES, **ranges}
     morphology = choose(MORPHOLOGY, u)
     graded = MORPHOLOGY[morphology]["graded"]
@@ -107,20 +112,25 @@ def plan_calcification(rng, number:int, laterality:str, u:float, v:float, **rang
     chance = _PPV[morphology, distribution] if graded else MORPHOLOGY[morphology]["ppv"]
     low, high = dict(round=(3, 9), vascular=(24, 60), popcorn=(1, 2), skin=(2, 6)).get(morphology) or DISTRIBUTION[distribution]["count"]
     second = "punctate" if morphology in ("amorphous", "fine_pleomorphic") and rng.random() < 0.25 else None
-    return Lesion(number, laterality, "calcification", morphology, distribution, "malignant" if rng.random() < chance else "benign",
-                  depth=rng.uniform(0.25, 0.85), across={view: rng.uniform(0.2, 0.8) for view in ("CC", "MLO")}, second=second,
+    return Lesion(number, laterality, "calcification", morphology, distribution, "malignant" if w < chance else "benign",
+                  depth=rng.uniform(0.25, 0.85), across=_across(rng, number), second=second,
                   contrast=float(np.exp(rng.uniform(*np.log(ranges["contrast"])))), seed=int(rng.integers(2**32)),
                   count=max(1, round(ranges["count"]*rng.integers(low, high + 1))))
 
 _PPV = fit_ppv()
 
+def _across(rng, number):
+    "Neighbouring lesions of a breast stand on different sides of the nipple"
+    side = 0.15 + 0.4*(number % 2)
+    return {view: rng.uniform(side, side + 0.3) for view in ("CC", "MLO")}
+
 # %% ../../nbs/virtual/findings.ipynb #48d6d86c
-def plan_mass(rng, number:int, laterality:str, u:float, **ranges) -> Lesion:
-    "A mass; `u` (0–1) chooses its kind"
+def plan_mass(rng, number:int, laterality:str, u:float, w:float, **ranges) -> Lesion:
+    "A mass; `u` chooses its kind and `w` its pathology (both 0–1)"
     ranges = {**RANGES, **ranges}
     kind = choose(MASS, u)
-    return Lesion(number, laterality, "mass", kind, None, "malignant" if rng.random() < MASS[kind]["ppv"] else "benign",
-                  depth=rng.uniform(0.35, 0.75), across={view: rng.uniform(0.3, 0.7) for view in ("CC", "MLO")},
+    return Lesion(number, laterality, "mass", kind, None, "malignant" if w < MASS[kind]["ppv"] else "benign",
+                  depth=rng.uniform(0.35, 0.75), across=_across(rng, number),
                   contrast=rng.uniform(*ranges["mass_contrast"]), seed=int(rng.integers(2**32)), radius_mm=rng.uniform(*ranges["mass_radius_mm"]))
 
 # %% ../../nbs/virtual/findings.ipynb #901c30bb
@@ -160,7 +170,7 @@ def _branches(rng):
 # %% ../../nbs/virtual/findings.ipynb #3af2c5e1
 def rasterise(parts:list, size_px:float, angle=0., shift=(0., 0.)):
     "Draw a form of `size_px` pixels on a fine canvas of whole pixels; `shift` is the centre's offset from a pixel's centre, in pixels"
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     placed = [(points @ turn.T * size_px, width) for points, width in parts]
     reach = max(np.abs(points).max() + width*size_px for points, width in placed)
     half = int(np.ceil(reach + 1.5))
@@ -193,7 +203,7 @@ class Room:
         self.skin_mm = ndimage.distance_transform_edt(np.pad(inside, ((1, 1), (0, 1))))[1:-1, :-1]*self.step*spacing_mm
         self.free = (self.skin_mm > margin_mm) & (ndimage.distance_transform_edt(~muscle)*self.step*spacing_mm > 2)
         self.free[:, :max(1, round(2/spacing_mm/self.step))] = False
-        self.tissue, self.shape, self.spacing_mm, self.nipple = inside & ~muscle, anatomy.image.shape, spacing_mm, np.asarray(anatomy.nipple, float)
+        self.tissue, self.inside, self.spacing_mm, self.nipple = inside & ~muscle, anatomy.breast, spacing_mm, np.asarray(anatomy.nipple, float)
         self.points = np.argwhere(self.free)*float(self.step)
         away = self.points - self.nipple
         self.distance, self.angle = np.hypot(*away.T), np.arctan2(away[:, 0], -away[:, 1])
@@ -247,7 +257,7 @@ def positions(lesion, anatomy, room, view:str):
         wide = (0.25 if lesion.distribution == "linear" else 2.2)*np.linspace(0.5, 1.3, n)/mm
         across = np.stack([np.cos(direction), -np.sin(direction)], 1)
         return points + across*(own*wide)[:, None], direction + rng.normal(0, 0.4, n)
-    reach = (6.0 if lesion.distribution == "regional" else 1.6 + 0.05*n)/mm
+    reach = (6.0 if lesion.distribution == "regional" else 1.6 + 0.05*n)*(0.6 if lesion.morphology == "amorphous" else 1)/mm
     return centre + np.clip(np.stack([own, shared[0]], 1), -2.2, 2.2)*reach, turn
 
 # %% ../../nbs/virtual/findings.ipynb #86bd2c7c
@@ -275,14 +285,15 @@ class Canvas:
     labels: np.ndarray       # object number per pixel, uint16
     lesions: np.ndarray      # masses, bool
     spacing_mm: float
-    strength: float = 1.     # factor on all contrasts: film shows less relative contrast than a detector
+    grey: float              # grey value of a contrast of 1
     objects: list = field(default_factory=list)   # one dict per object
     outlines: list = field(default_factory=list)  # (n, 2) x, y of each object, px
 
     @classmethod
     def on(cls, anatomy, spacing_mm, strength=1.):
-        shape = anatomy.image.shape
-        return cls(anatomy.image, np.zeros(shape, np.uint16), np.zeros(shape, bool), spacing_mm, strength)
+        shape, few = anatomy.image.shape, (slice(None, None, 4),)*2
+        grey = strength*float(np.median(anatomy.image[few][anatomy.breast[few]]))
+        return cls(anatomy.image, np.zeros(shape, np.uint16), np.zeros(shape, bool), spacing_mm, grey)
 
 # %% ../../nbs/virtual/findings.ipynb #5bdd39c2
 def stamp(canvas, morphology:str, size_mm:float, at, angle:float, contrast:float, rng, lucent=False) -> bool: # was there room?
@@ -296,12 +307,12 @@ def stamp(canvas, morphology:str, size_mm:float, at, angle:float, contrast:float
     mask = covered > min(COVERAGE, covered.max()*0.999)
     if canvas.labels[box][ndimage.binary_dilation(mask, np.ones((3, 3)))].any(): return False
     dense = per_pixel(thickness(fine, morphology, lucent, canvas.spacing_mm))
-    canvas.image[box] *= 1 + contrast*canvas.strength*dense
+    canvas.image[box] += contrast*canvas.grey*dense
     canvas.labels[box][mask] = len(canvas.objects) + 1
     outline = _outline(fine, centre[::-1] - half)
     rows, cols = np.nonzero(mask)
     canvas.objects.append(dict(x=cols.mean() + box[1].start, y=rows.mean() + box[0].start, pixels=int(mask.sum()), length_mm=size_mm,
-                               diameter_mm=2*np.sqrt(covered.sum()/np.pi)*canvas.spacing_mm, contrast=contrast*canvas.strength*dense.max()))
+                               diameter_mm=2*np.sqrt(covered.sum()/np.pi)*canvas.spacing_mm, contrast=contrast*dense.max()))
     canvas.outlines.append(outline)
     return True
 
@@ -322,9 +333,9 @@ def draw_calcifications(canvas, anatomy, room, lesion, view:str, **ranges) -> in
         morphology = lesion.second if lesion.second and rng.random() < 0.3 else lesion.morphology
         low, high = MORPHOLOGY[morphology]["size"]
         size = scale*(low + (high - low)*rng.beta(1.2, 2))
-        contrast = lesion.contrast*MORPHOLOGY[morphology]["strength"]*np.clip(np.sqrt(size/0.4), 0.5, 1.5)*np.exp(rng.normal(0, 0.25))
+        contrast = lesion.contrast*MORPHOLOGY[morphology]["strength"]*np.clip(np.sqrt(size/0.4), 0.6, 1.5)*np.exp(rng.normal(0, 0.25))
         lucent = morphology == "skin" or (morphology == "round" and rng.random() < 0.3)
-        if room.has(point, where) and stamp(canvas, morphology, size, point, angle, min(contrast, 1.2), rng, lucent):
+        if room.has(point, where) and stamp(canvas, morphology, size, point, angle, min(contrast, 5), rng, lucent):
             canvas.objects[-1].update(kind="calcification", morphology=morphology, distribution=lesion.distribution, lesion=lesion.number, pathology=lesion.pathology)
     return len(canvas.objects) - first
 
@@ -347,9 +358,9 @@ def draw_mass(canvas, room, lesion, view:str):
     if "spiculated" in lesion.morphology:
         reach, lines = _spicules(rng, ring, r.shape[0], c.shape[1], (row - rows.start, col - cols.start), 0.15/mm)
         height, outlines["Spiculated Region"] = height + 0.6*lines, reach[:, ::-1] + (col, row)
-    canvas.image[rows, cols] *= 1 + lesion.contrast*canvas.strength*np.where(canvas.image[rows, cols] > 0, height, 0)
-    canvas.lesions[rows, cols] |= inside
-    canvas.objects  # masses are kept apart from the numbered calcifications
+    tissue, height = canvas.image[rows, cols], height*room.inside[rows, cols]
+    canvas.image[rows, cols] += height*(lesion.contrast*canvas.grey + 0.6*(ndimage.gaussian_filter(tissue, 0.5*lesion.radius_mm/mm) - tissue))
+    canvas.lesions[rows, cols] |= inside & room.inside[rows, cols]
     return outlines
 
 def _spicules(rng, ring, rows, cols, centre, width):
