@@ -57,9 +57,9 @@ def _header(path):
     except BadInput as e: return e
 
 def _each(function, items, jobs:int, what:str, unit:str) -> list:
-    "`function` of each item, in order, with a progress bar; in `jobs` processes where there is enough to do"
+    "`function` of each item, in order, with a progress bar; in `jobs` processes where there are files enough"
     items = list(items)
-    if jobs == 1 or len(items) < 200: return [function(*item) for item in tqdm(items, desc=what, unit=unit, disable=len(items) < 50)]
+    if jobs == 1 or sum(bool(item[0]) for item in items) < 200: return [function(*item) for item in tqdm(items, desc=what, unit=unit, disable=len(items) < 50)]
     work = joblib.Parallel(n_jobs=jobs, return_as="generator")(joblib.delayed(function)(*item) for item in items)
     return list(tqdm(work, desc=what, unit=unit, total=len(items)))
 
