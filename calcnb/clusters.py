@@ -50,6 +50,7 @@ def read_picture(path) -> np.ndarray:
     if picture is None or picture.ndim != 2: raise BadInput(path, "is not a grey picture" if Path(path).is_file() else "does not exist")
     return picture
 
+# %% ../nbs/09_clusters.ipynb #f7cb3e30
 def grouped_objects(
     mask, image, breast,     # three pictures of one shape
     spacing_mm:float,        # pixel spacing, mm
@@ -71,6 +72,7 @@ IMAGE_COLUMNS = dict(
     neighbours_mean=("", "mean number of others within the radius R (Mc_IN)"),
     breast_index=("", "Clark & Evans' index in the breast: below 1 crowded, 1 chance, above 1 evenly spread"))
 
+# %% ../nbs/09_clusters.ipynb #1266c9eb
 def image_figures(table:pd.DataFrame, breast, spacing_mm:float) -> dict:
     "The columns of `IMAGE_COLUMNS`, NaN where not computable"
     places, labels = table[["x_mm", "y_mm"]].to_numpy(), table.cluster.to_numpy()
@@ -101,10 +103,17 @@ def measure_image(
     return dict(calcifications=table, clusters=clusters, image=image_figures(table, breast, spacing))
 
 # %% ../nbs/09_clusters.ipynb #f5f509bc
+def _stack(tables):
+    "Tables below one another, empty ones giving only their columns"
+    full = [t for t in tables if len(t)] or tables[:1] or [pd.DataFrame(columns=["image_id"])]
+    table = pd.concat(full, ignore_index=True)
+    return table[["image_id", *table.columns.drop("image_id")]]
+
 def _attempt(transform, folder, mask_path, how):
     try: return transform["image_id"], measure_image(transform, folder, mask_path, **how)
     except BadInput as error: return transform["image_id"], error
 
+# %% ../nbs/09_clusters.ipynb #249c8c47
 def measure_images(
     transforms:pd.DataFrame, # rows of `transforms.csv`
     folder,                  # the folder of preprocessing
@@ -125,12 +134,6 @@ def measure_images(
     stacked = {kind: _stack(rows) for kind, rows in parts.items()}
     return dict(images=pd.DataFrame(images, columns=["image_id", *IMAGE_COLUMNS]), **stacked)
 
-def _stack(tables):
-    "Tables below one another, empty ones giving only their columns"
-    full = [t for t in tables if len(t)] or tables[:1] or [pd.DataFrame(columns=["image_id"])]
-    table = pd.concat(full, ignore_index=True)
-    return table[["image_id", *table.columns.drop("image_id")]]
-
 # %% ../nbs/09_clusters.ipynb #03a73e00
 INTERNSHIP = {
     "File name": ("", "image, as image_id"), "Patient ID": ("", "patient"), "Patient age": ("", "as in the dataset's table; INbreast says “removed”"),
@@ -145,6 +148,7 @@ OF_CALCIFICATION = dict(x_mm="centroid_x", y_mm="centroid_y", area_mm2="Area", e
 OF_CLUSTER = dict(number="Number of MC", centre_x_mm="centroid_x", centre_y_mm="centroid_y", hull_area_mm2="Area", eccentricity="Eccentricity",
                   major_mm="MajorAxisLength", minor_mm="MinorAxisLength")
 
+# %% ../nbs/09_clusters.ipynb #85914c68
 def published(
     table:pd.DataFrame,  # calcifications or clusters of `measure_images`
     images:pd.DataFrame, # by image_id: the columns File name … Bi-Rads and those that follow ours
@@ -174,6 +178,7 @@ MORE_COLUMNS = dict(
     neighbours=("", "other calcifications within the radius R (Mc_IN)"), processed_x=("px", "centre in the processed image, column"),
     processed_y=("px", "centre in the processed image, row"), source_x=("px", "centre in the distributed image, column"), source_y=("px", "centre in the distributed image, row"))
 
+# %% ../nbs/09_clusters.ipynb #d0a8dcf7
 def dictionary(**tables) -> pd.DataFrame: # one row a column: tables, unit, meaning
     "What every column of the written tables means"
     known = {**MORE_COLUMNS, **IMAGE_COLUMNS, **INTERNSHIP}
@@ -205,6 +210,7 @@ def draw_clusters(ax,
     ax.set(xlim=(-0.5, right - left - 0.5), ylim=(bottom - top - 0.5, -0.5))
     return ax
 
+# %% ../nbs/09_clusters.ipynb #3e242d89
 def box_of(tables, shape, spacing_mm:float, margin_mm=4.0) -> tuple:
     "A box around all calcifications of some tables, px; the whole image where there are none"
     places = pd.concat(tables)[["centroid_x", "centroid_y"]].to_numpy()
@@ -226,6 +232,7 @@ def matched(
     out[good] = there[good]
     return out
 
+# %% ../nbs/09_clusters.ipynb #2f32cf2b
 def compare_sources(
     truth:pd.DataFrame, found:pd.DataFrame, # calcifications of one image: annotated, predicted
 ) -> dict:
@@ -246,6 +253,7 @@ def patient_label(
     known = table[table.pathology.isin(["benign", "malignant"])]
     return known.groupby("patient_id").pathology.max()          # “malignant” sorts after “benign”
 
+# %% ../nbs/09_clusters.ipynb #85cea34d
 def by_patient(
     table:pd.DataFrame, # with patient_id, pathology and the descriptors
     columns,            # descriptors
@@ -300,11 +308,13 @@ def out_of_fold(
     parts = [StratifiedKFold(min(folds, np.bincount(malignant).min()), shuffle=True, random_state=seed + r) for r in range(repeats)]
     return np.mean([cross_val_predict(model, values, malignant, cv=p, method="predict_proba")[:, 1] for p in parts], axis=0)
 
+# %% ../nbs/09_clusters.ipynb #a144def2
 def _auc(malignant, score):
     "Area under the ROC curve from ranks; ties count half"
     few, many = malignant.sum(), (1 - malignant).sum()
     return float((rankdata(score)[malignant == 1].sum() - few*(few + 1)/2) / (few*many))
 
+# %% ../nbs/09_clusters.ipynb #7a28599f
 def auc_of(
     patients:pd.DataFrame, columns, folds:int=5, seed:int=1, # as above
 ) -> dict: # auc, low, high (95 %), each a number or (None, reason)

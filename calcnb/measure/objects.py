@@ -42,6 +42,7 @@ SHAPE = dict(label="label", area="pixels", perimeter_crofton="perimeter_mm", axi
              equivalent_diameter_area="equivalent_diameter_mm", feret_diameter_max="feret_mm")
 SHAPELESS = ["perimeter_mm", "major_mm", "minor_mm", "eccentricity", "solidity", "circularity", "orientation_deg"]
 
+# %% ../../nbs/measure/objects.ipynb #44f466c6
 def shapes(
     labels,           # int, rows × columns: 0 = none
     spacing_mm:float, # pixel spacing, mm
@@ -63,6 +64,7 @@ def _disc(radius_px:float) -> np.ndarray:
     y, x = np.mgrid[-reach:reach+1, -reach:reach+1]
     return (x*x + y*y <= radius_px**2 + 1e-9).astype(np.uint8)
 
+# %% ../../nbs/measure/objects.ipynb #7fa2bf0a
 def grey_levels(
     labels,             # int, rows × columns: 0 = none, 1 … n
     image,              # grey image of the same shape, high = dense, or None
@@ -109,6 +111,7 @@ OBJECT_COLUMNS = dict(
     contrast=("", "(mean_intensity − ring_intensity) / ring_intensity"), nearest_mm=("mm", "centre to the nearest other centre"),
     nearest_border_mm=("mm", "border to the nearest other border"))
 
+# %% ../../nbs/measure/objects.ipynb #8119c650
 def objects(
     mask,                  # rows × columns, anything above 0 is calcification
     image,                 # grey image of the same shape, high = dense, or None

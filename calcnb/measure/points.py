@@ -27,6 +27,7 @@ def as_points(points) -> np.ndarray:
     if not np.isfinite(array).all(): raise BadInput("points", "hold values that are not finite")
     return array
 
+# %% ../../nbs/measure/points.ipynb #4ee18cd9
 def nearest_distance(
     points, # (n, 2), mm
 ) -> np.ndarray: # n distances, mm; NaN where there is only one point
@@ -63,6 +64,7 @@ def neighbours_within(
     if not len(points): return np.zeros(0, int)
     return cKDTree(points).query_ball_point(points, radius_mm*(1 + 1e-9), return_length=True) - 1
 
+# %% ../../nbs/measure/points.ipynb #8b8e67bb
 def average_minimal_distance(
     points,      # (n, 2), mm
     labels=None, # n cluster numbers, −1 = in no cluster; without them `within` and `between` are NaN
@@ -90,6 +92,7 @@ def _plain_tree(points):
         edges.append((near[at], at))
     return np.array(edges, int).reshape(-1, 2)
 
+# %% ../../nbs/measure/points.ipynb #6ae9f1d1
 def _delaunay_tree(points):
     "The tree among Delaunay edges, or None where the triangulation does not hold all points"
     try: mesh = Delaunay(points)
@@ -127,6 +130,7 @@ def _joined(points, radius_mm):
     edges = edges[lengths <= radius_mm*(1 + 1e-9)]
     return connected_components(coo_array((np.ones(len(edges)), edges.T), shape=(len(points),)*2), directed=False)[1] if len(points) else np.zeros(0, int)
 
+# %% ../../nbs/measure/points.ipynb #45cedefb
 def linked_clusters(
     points,          # (n, 2), mm
     radius_mm:float, # longest link, mm, inclusive
@@ -158,6 +162,7 @@ def dense_clusters(
 RULES = {"3 per cm2": dict(rule="dense", radius_mm=5.642, least=3), "5 per cm2": dict(rule="dense", radius_mm=5.642, least=5),
          "3 linked": dict(rule="linked", radius_mm=5.0, least=3)}
 
+# %% ../../nbs/measure/points.ipynb #fe2cc8e1
 def find_clusters(
     points,         # (n, 2), mm
     rule="3 per cm2", # a key of `RULES`, or "dense" or "linked" with the two numbers
@@ -232,6 +237,7 @@ CLUSTER_COLUMNS = dict(
     nearest_mean_mm=("mm", "mean distance to the nearest of the cluster (AMD within)"), nearest_sd_mm=("mm", "its standard deviation"),
     nearest_neighbour_index=("", "Clark & Evans in the widened hull, Donnelly's edge correction: below 1 in knots, above 1 evenly spread"))
 
+# %% ../../nbs/measure/points.ipynb #2ef86c23
 def describe_cluster(
     points, # (n, 2) centres, mm
 ) -> dict: # the columns of `CLUSTER_COLUMNS`; NaN where not computable
@@ -255,6 +261,7 @@ MEMBER_COLUMNS = dict(
     circularity_mean=("", "mean circularity of its calcifications"), eccentricity_mean=("", "mean eccentricity of its calcifications"),
     solidity_mean=("", "mean solidity of its calcifications"))
 
+# %% ../../nbs/measure/points.ipynb #fd0600a3
 def cluster_table(
     table,  # one row a calcification, as `objects` gives them
     labels, # its cluster numbers, −1 = none
