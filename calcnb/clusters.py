@@ -9,7 +9,6 @@ __all__ = ['IMAGE_COLUMNS', 'INTERNSHIP', 'OF_CALCIFICATION', 'OF_CLUSTER', 'MOR
            'patient_descriptors', 'compare_groups', 'out_of_fold', 'auc_of']
 
 # %% ../nbs/09_clusters.ipynb #e3730684
-import json
 from pathlib import Path
 
 import cv2
@@ -26,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .formats.catalogue import read_catalogue
 from .formats.files import BadInput, atomic_path
+from .formats.layouts import get_layout
 from .measure.objects import OBJECT_COLUMNS, objects
 from .measure.points import (CLUSTER_COLUMNS, MEMBER_COLUMNS, RULES, average_minimal_distance, cluster_table, find_clusters, hull,
                                    linked_clusters, minimum_spanning_tree, nearest_neighbour_index, neighbours_within)
@@ -162,13 +162,16 @@ def published(
 
 # %% ../nbs/09_clusters.ipynb #9a6dc2a1
 def dataset_records(
-    path, # `merged_data.json`, or anything that is not there
-) -> pd.DataFrame: # by image_id: Patient age, Acquisition date, ACR; empty where there is no such file
-    "What the dataset's own table says about patient and examination"
-    found = json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else []
-    rows = {str(r.get("File Name", r.get("file_name", ""))): r for r in (found.values() if isinstance(found, dict) else found) if isinstance(r, dict)}
-    wanted = ["Patient age", "Acquisition date", "ACR"]
-    return pd.DataFrame([[r.get(c) for c in wanted] for r in rows.values()], index=list(rows), columns=wanted, dtype=object)
+    path, # `INbreast.csv`; other datasets have no such columns
+) -> pd.DataFrame: # by image_id: Patient age, Acquisition date; empty where there is no such file
+    "Age and date as INbreast's own table writes them"
+    wanted = ["Patient age", "Acquisition date"]
+    if not Path(path).is_file(): return pd.DataFrame(columns=wanted, dtype=object)
+    try: table = pd.read_csv(path, sep=";", dtype=str, encoding_errors="replace", skipinitialspace=True).rename(columns=str.strip)
+    except ValueError as e: raise BadInput(path, f"is not INbreast's table ({type(e).__name__})") from None
+    if "File Name" not in table: raise BadInput(path, "has no column File Name")
+    names = table["File Name"].str.strip().str.removesuffix(".0")
+    return table.reindex(columns=wanted).set_axis(names).loc[lambda t: t.index.notna() & ~t.index.duplicated()]
 
 # %% ../nbs/09_clusters.ipynb #4d50a225
 MORE_COLUMNS = dict(
