@@ -23,8 +23,8 @@ from .report.stage import Stage, check_number
 
 # %% ../nbs/01_explore.ipynb #64c373e8
 def in_groups(column:pd.Series) -> pd.Series: # ordered categories, "missing" last
-    "A column as ordered text groups, with missing values as a group"
-    text = column.astype("string").fillna("missing")
+    "A column as ordered text groups in lower case, with missing values as a group"
+    text = column.astype("string").where(column.astype("string").str.len() < 3, column.astype("string").str.lower().str.replace("_", " ").str.replace("-", ", ")).fillna("missing")
     return pd.Series(pd.Categorical(text, sorted(text.unique(), key=lambda t: (t == "missing", len(t) > 2, t)), ordered=True), column.index)
 
 def missing_values(table:pd.DataFrame) -> pd.DataFrame: # column, missing, share
@@ -34,13 +34,13 @@ def missing_values(table:pd.DataFrame) -> pd.DataFrame: # column, missing, share
     return pd.DataFrame(dict(column=missing.index, missing=missing.to_numpy(), share=(missing/max(1, len(table))).to_numpy()))
 
 # %% ../nbs/01_explore.ipynb #aac2e1b0
-def draw_counts(ax, table:pd.DataFrame, column:str, title:str=None, most:int=12, legend:bool=False):
+def draw_counts(ax, table:pd.DataFrame, column:str, title:str=None, most:int=10, legend:bool=False):
     "Bars of how often each value occurs, coloured by pathology; beyond `most` values the rarest are put together"
     groups = in_groups(table[column])
-    common = groups.value_counts().index[:most]
-    rare = ~groups.isin(common)
+    common = groups.astype(str)[groups != "missing"].value_counts().index[:most]
+    rare = ~groups.isin([*common, "missing"])
     shown = groups.astype(str).where(~rare, f"{groups[rare].nunique()} others")
-    order = [c for c in groups.cat.categories if c in set(common)] + sorted(set(shown[rare]))
+    order = (list(common) if max(map(len, common), default=0) > 3 else [c for c in groups.cat.categories if c in set(common)]) + sorted(set(shown[rare]) | set(shown[groups == "missing"]))
     data = pd.DataFrame(dict(value=pd.Categorical(shown, order, ordered=True), pathology=table.pathology))
     hues = [p for p in ("malignant", "benign", "normal", "unknown") if (data.pathology == p).any()]
     sns.histplot(data, y="value", hue="pathology", hue_order=hues, palette={p: COLOURS[p] for p in hues}, multiple="stack", shrink=0.8, alpha=1, linewidth=0, legend=legend, ax=ax)
@@ -63,6 +63,7 @@ def draw_per_image(ax, per_image:pd.DataFrame):
     edges, names = [-1, 0, 1, 2, 5, 10, 20, 50, np.inf], ["none", "1", "2", "3–5", "6–10", "11–20", "21–50", "over 50"]
     counts = per_image.melt(var_name="kind", value_name="number")
     counts = counts.assign(number=pd.cut(counts.number, edges, labels=names), kind=counts.kind.str.replace("_", " "))
+    counts["number"] = counts.number.cat.set_categories(names[:counts.number.cat.codes.max() + 1])
     sns.countplot(counts, x="number", hue="kind", palette=PALETTE[:counts.kind.nunique()], saturation=1, ax=ax)
     sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1), title="")
     ax.set(xlabel="lesions in an image", ylabel="images")
