@@ -100,7 +100,7 @@ def appearance(
     breast,            # bool, rows × columns
     spacing_mm:float,  # pixel spacing, mm
 ) -> dict:
-    "The figures of how a mammogram looks; those that need a window of 256 pixels are NaN where none fits"
+    "The figures of how a mammogram looks; NaN where no window of 256 pixels fits, or (`speck_mm`) with fewer than three specks"
     image, breast = np.asarray(image), np.asarray(breast) > 0
     if image.dtype != np.uint16: raise BadInput("image", f"is {image.dtype}, not uint16")
     if image.shape != breast.shape: raise BadInput("breast", f"has the shape {breast.shape}, the image {image.shape}")
@@ -111,7 +111,7 @@ def appearance(
     size = specks(image, inside, spacing_mm)
     return slopes(*spectrum(x, where, spacing_mm)) | dict(noise=float(np.median(noise)) if where else np.nan) | \
         {k: float(v) for k, v in grey_figures(x, inside, spacing_mm).items()} | \
-        dict(specks=len(size), speck_mm=float(np.median(size)) if len(size) else np.nan, area_cm2=float(inside.sum()*spacing_mm**2/100), windows=len(where))
+        dict(specks=len(size), speck_mm=float(np.median(size)) if len(size) > 2 else np.nan, area_cm2=float(inside.sum()*spacing_mm**2/100), windows=len(where))
 
 # %% ../../nbs/measure/appearance.ipynb #5affe37d
 _DIGITAL = dict(beta_low=(2.7, 3.1), beta_middle=(2.2, 3.0), beta_high=(1.3, 1.7), noise=(.06, .11), grey_5=(.08, .12), grey_25=(.14, .23),
