@@ -105,7 +105,7 @@ def run(
 
 # %% ../../nbs/report/command.ipynb #545c2ecd
 def _environment() -> dict:
-    return {**KEEP_MEMORY, **os.environ, "CALCNB_RUN": "1", "MPLBACKEND": "agg", "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+    return {**KEEP_MEMORY, **os.environ, "CALCNB_RUN": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline", "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 def print_index(config:dict):
