@@ -17,14 +17,14 @@ from tqdm.auto import tqdm
 
 from .formats.catalogue import outline_points, write_catalogue, write_lesions
 from .formats.files import BadInput
-from .formats.layouts import get_layout
+from .formats.layouts import annotation_of, get_layout
 from .report.figures import COLOURS, PALETTE, contact_sheet, draw_outline, use_style
 from .report.stage import Stage, check_number
 
 # %% ../nbs/01_explore.ipynb #64c373e8
 def in_groups(column:pd.Series) -> pd.Series: # ordered categories, "missing" last
     "A column as ordered text groups in lower case, with missing values as a group"
-    text = column.astype("string").where(column.astype("string").str.len() < 3, column.astype("string").str.lower().str.replace("_", " ").str.replace("-", ", ")).fillna("missing")
+    text = column.astype("string").where(column.astype("string").str.len() < 4, column.astype("string").str.lower().str.replace("_", " ").str.replace("-", ", ")).fillna("missing")
     return pd.Series(pd.Categorical(text, sorted(text.unique(), key=lambda t: (t == "missing", len(t) > 2, t)), ordered=True), column.index)
 
 def missing_values(table:pd.DataFrame) -> pd.DataFrame: # column, missing, share
