@@ -28,8 +28,8 @@ from .formats.files import BadInput, atomic_path
 from .formats.layouts import get_layout
 from .measure.objects import OBJECT_COLUMNS, objects
 from .measure.points import (CLUSTER_COLUMNS, MEMBER_COLUMNS, RULES, average_minimal_distance, cluster_table, find_clusters, hull,
-                                   linked_clusters, minimum_spanning_tree, nearest_neighbour_index, neighbours_within)
-from .report.figures import COLOURS, PALETTE, show_image, use_style
+                                   minimum_spanning_tree, nearest_neighbour_index, neighbours_within)
+from .report.figures import COLOURS, PALETTE, draw_outline, show_image, use_style
 from .report.stage import Stage, check_choice, check_number
 
 # %% ../nbs/09_clusters.ipynb #537d8b68
@@ -138,7 +138,7 @@ def measure_images(
 INTERNSHIP = {
     "File name": ("", "image, as image_id"), "Patient ID": ("", "patient"), "Patient age": ("", "as in the dataset's table; INbreast says “removed”"),
     "Laterality": ("", "L or R"), "View": ("", "CC, MLO …"), "Acquisition date": ("", "as in the dataset's table"), "ACR": ("", "density class 1 to 4"),
-    "Bi-Rads": ("", "assessment"), "Number of MC": ("", "calcifications: of the image in calcifications.csv, of the cluster in clusters.csv"),
+    "Bi-Rads": ("", "assessment"), "Number of MC": ("", "calcifications: of the image in calcifications.csv, of the cluster in clusters.csv; empty where only regions are outlined"),
     "centroid_x": ("mm", "centre from the left edge of the processed image (chest wall)"), "centroid_y": ("mm", "centre from its top edge"),
     "Area": ("mm²", "area"), "Eccentricity": ("", OBJECT_COLUMNS["eccentricity"][1]), "Solidity": ("", OBJECT_COLUMNS["solidity"][1]),
     "Circularity": ("", OBJECT_COLUMNS["circularity"][1]), "MajorAxisLength": ("mm", OBJECT_COLUMNS["major_mm"][1]),
