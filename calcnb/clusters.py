@@ -23,14 +23,11 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .formats.catalogue import read_catalogue
-from .formats.files import BadInput, atomic_path
-from .formats.layouts import get_layout
+from .formats.files import BadInput
 from .measure.objects import OBJECT_COLUMNS, objects
-from .measure.points import (CLUSTER_COLUMNS, MEMBER_COLUMNS, RULES, average_minimal_distance, cluster_table, find_clusters, hull,
+from .measure.points import (CLUSTER_COLUMNS, MEMBER_COLUMNS, average_minimal_distance, cluster_table, find_clusters, hull,
                                    minimum_spanning_tree, nearest_neighbour_index, neighbours_within)
-from .report.figures import COLOURS, PALETTE, draw_outline, show_image, use_style
-from .report.stage import Stage, check_choice, check_number
+from .report.figures import PALETTE, show_image
 
 # %% ../nbs/09_clusters.ipynb #537d8b68
 def to_source(
