@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['in_groups', 'missing_values', 'draw_counts', 'lesions_per_image', 'diameter_mm', 'draw_per_image', 'draw_sizes',
-           'split_overlap', 'patients_in_two_splits', 'pick_examples', 'shrink', 'draw_lesions', 'grey_histogram']
+           'split_overlap', 'patients_in_two_splits', 'in_words', 'pick_examples', 'shrink', 'draw_lesions',
+           'grey_histogram']
 
 # %% ../nbs/01_explore.ipynb #66fdbb23
 from itertools import combinations
@@ -96,6 +97,11 @@ def split_overlap(lesions:pd.DataFrame) -> pd.DataFrame: # one row a pair of par
 def patients_in_two_splits(lesions:pd.DataFrame) -> int:
     "Patients with lesions in training and in test"
     return int((lesions.dropna(subset="official_split").groupby("patient_id").official_split.nunique() > 1).sum())
+
+# %% ../nbs/01_explore.ipynb #e0ad445f
+def in_words(table:pd.DataFrame):
+    "A table for the page: no row numbers, no underscores"
+    return table.rename(columns=lambda name: str(name).replace("_", " ")).style.hide().format(precision=3, na_rep="–")
 
 # %% ../nbs/01_explore.ipynb #baaea85a
 def pick_examples(images:pd.DataFrame, lesions:pd.DataFrame, number:int) -> pd.DataFrame:
