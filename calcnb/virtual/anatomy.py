@@ -27,20 +27,21 @@ RANGES = dict(
     skin_contrast=(.35, .6),        # over fat
     gland_softness=(.35, .45),       # how gradually gland gives way to fat
     gland_contrast=(1.6, 2.1),      # over fat
-    beta=(2.9, 3.0),                # exponent of the fine texture
-    texture=(.31, .35),             # SD of the logarithm of the fine texture
-    septa=(.18, .24),               # height of the net of fibres between fat lobules
-    ligaments_per_cm2=(2, 4), ligament_contrast=(.05, .35),
-    ducts=(8, 14), duct_contrast=(.06, .16),
+    beta=(2.85, 2.95),              # exponent of the fine texture
+    texture=(.35, .38),             # SD of the logarithm of the fine texture
+    septa=(.18, .23),               # height of the net of fibres between fat lobules
+    strands=(.16, .22),             # SD of the logarithm of the strands that converge at the nipple
+    ligaments_per_cm2=(4, 7), ligament_contrast=(.04, .15),
+    ducts=(8, 14), duct_contrast=(.05, .12),
     vessels=(2, 5), vessel_contrast=(.06, .14), vessel_mm=(.6, 1.2),
     thicker=(0, .1),                # log of how much more the middle of the breast absorbs than its edge
-    pectoral=(2.6, 3.2),            # grey of the muscle over fat
-    blur_mm=(.04, .05),             # SD of the point spread of the detector, or of film and digitiser
-    noise=(.074, .082),              # SD of pixel noise where the signal is 0.3, over that signal
-    noise_blur_mm=(.0345, .0365))     # SD of the blur that correlates the noise
-FILM = dict(skin_contrast=(.02, .1), gland_softness=(.9, 1.2), gland_contrast=(.9, 1.2), beta=(2.8, 2.9), texture=(.05, .06), septa=(.035, .055), thicker=(1.1, 1.4),
+    pectoral=(2.4, 2.9),            # grey of the muscle over fat
+    blur_mm=(.034, .042),             # SD of the point spread of the detector, or of film and digitiser
+    noise=(.071, .075),              # SD of pixel noise where the signal is 0.3, over that signal
+    noise_blur_mm=(.034, .0355))     # SD of the blur that correlates the noise
+FILM = dict(skin_contrast=(.02, .1), gland_softness=(.8, 1.), gland_contrast=(1.3, 1.6), beta=(2.9, 3.), texture=(.045, .055), strands=(.02, .03), septa=(.025, .035), thicker=(1.1, 1.4),
     ligament_contrast=(.02, .13), duct_contrast=(.015, .05), vessel_contrast=(.03, .06), pectoral=(2., 2.3), falloff_mm=(14, 22),
-    noise=(.009, .0105), noise_blur_mm=(.038, .042))
+    blur_mm=(.04, .05), noise=(.008, .0095), noise_blur_mm=(.038, .042))
 COVERAGE = {1: (.06, .15), 2: (.25, .40), 3: (.5, .65), 4: (.78, .92)} # share of the breast that is glandular, by BI-RADS density
 
 class Draw:
@@ -278,16 +279,17 @@ def _tissue(draw, view, density, outline, paper, depth, film):
     rng, fan = draw.rng, fan_about(outline.nipple, paper)
     tile = power_law(rng, (512, 512), 2.6)
     gland = gland_map(draw, view, density, outline, paper, fan, depth, tile)
-    base, muscle, calm = np.log(1 + draw("gland_contrast")*gland), np.full(paper.coarse, -9.), 1.1 - .4*gland
+    base, muscle, calm = np.log(1 + draw("gland_contrast")*gland), np.full(paper.coarse, -9.), 1.2 - .5*gland
     if view == "MLO":
         muscle, direction = pectoral_distance(draw, outline, paper)
         share = np.clip(muscle/.3 + .5, 0, 1)
         level = np.log(draw("pectoral")) + .25*draw("texture")*muscle_texture(paper, tile, direction)
         base = base*(1 - share) + share*level - (.06 if film else .15)*np.exp(-((muscle + 1.2)/.9)**2)
-        calm *= 1 - .5*share
+        calm *= 1 - .65*share
+    base += draw("strands")*fan.texture(tile.T, 150, 26)*calm
     base += draw("thicker")*np.clip(depth/outline.depth, 0, 1)
     du, ve = ducts(draw, outline, paper), vessels(draw, outline, paper)
-    x = power_law(rng, paper.shape, draw("beta"), 20/paper.spacing_mm); x *= draw("texture")*(outline.depth/45)**.25
+    x = power_law(rng, paper.shape, draw("beta"), 20/paper.spacing_mm); x *= draw("texture")*(outline.depth/45)**.3
     x += septa_map(draw, paper, fan, tile); x += ligaments(draw, outline, paper, depth)
     x += draw_lines(paper.shape, du, draw("duct_contrast", len(du)), .25/paper.spacing_mm); x += vessel_bands(draw, ve, paper)
     x *= paper.enlarge(calm)
@@ -297,7 +299,7 @@ def _tissue(draw, view, density, outline, paper, depth, film):
 # %% ../../nbs/virtual/anatomy.ipynb #e8f51212
 QUANTILES = [.05, .25, .5, .75, .95]
 GREYS = dict(
-    digital=([.092, .158, .245, .355, .575, 1.], [.110, .212, .335, .455, .645, 1.]),       # least and most dense; the last: brightest of the image
+    digital=([.092, .158, .245, .355, .575, .88], [.110, .212, .335, .455, .645, .95]),       # least and most dense; the last: brightest of the image
     film=([.45, .57, .62, .67, .735, .84], [.48, .60, .655, .705, .765, .86]))
 FILM_AIR = .12 # grey of air on film
 
@@ -373,7 +375,7 @@ def expose(
     noise *= draw("noise")/_gain(sigma)
     if anatomy.film: return np.clip(np.rint((signal + noise*.3)*63500), 300, 65535).astype(np.uint16)
     if rng.uniform() < .5: np.maximum(signal, rng.uniform(.01, .03), out=signal)
-    noise *= np.sqrt(np.maximum(signal, 0)*.3)
+    noise *= (np.maximum(signal, 0)/.3)**.6*.3
     return np.clip(np.rint((signal + noise)*3970), 0, 4095).astype(np.uint16)
 
 # %% ../../nbs/virtual/anatomy.ipynb #903d4145
@@ -452,7 +454,7 @@ def add_film_marks(
 # %% ../../nbs/virtual/anatomy.ipynb #007494ae
 def _distractor(image, kind, row, col, size_mm, rng, mm):
     "Draw one distractor into `image`"
-    if kind == "spike": image[int(row), int(col)] *= rng.uniform(2., 4.); return
+    if kind == "spike": image[int(row), int(col)] *= rng.uniform(2.5, 6.); return
     half, angle = int(size_mm/mm) + 6, rng.uniform(0, np.pi)
     corner = np.maximum([int(row) - half, int(col) - half], 0)
     part = image[corner[0]:int(row) + half, corner[1]:int(col) + half]
