@@ -6,7 +6,7 @@
 __all__ = ['DIRECTIVE', 'is_skipped', 'NbdevEngine']
 
 # %% ../../nbs/report/engine.ipynb #cd874242
-import os, re
+import os, re, tempfile
 
 # papermill loads this module itself, by its entry point; whoever wants the class imports papermill first
 from papermill.engines import NBClientEngine
@@ -31,7 +31,8 @@ class NbdevEngine(NBClientEngine):
         flags = f"{flags} {os.environ.get('CALCNB_FLAGS', '')}".split()
         kept = [(cell, cell.source) for cell in nb_man.nb.cells if cell.cell_type == "code" and is_skipped(cell.source, flags)]
         for cell, _ in kept: cell.source = ""
-        if os.name != "nt": kwargs.setdefault("config", Config(KernelManager=dict(transport="ipc"))) # a file socket, not the network
-        try: return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
-        finally:
-            for cell, source in kept: cell.source = source
+        with tempfile.TemporaryDirectory(prefix="calcnb-") as sockets:
+            if os.name != "nt": kwargs.setdefault("config", Config(KernelManager=dict(transport="ipc", ip=f"{sockets}/k"))) # a file socket, not the network
+            try: return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+            finally:
+                for cell, source in kept: cell.source = source
