@@ -49,7 +49,7 @@ def air_level(
     else: return float(small.min()) - 1
     air, tissue = np.median(small[far]), np.median(small[bulk])
     if air > tissue/2: return float(small.min()) - 1
-    return float(air + max(6*1.4826*np.median(np.abs(small[far] - air)), 0.03*(tissue - air)))
+    return float(air + max(4*1.4826*np.median(np.abs(small[far] - air)), 0.03*(tissue - air)))
 
 # %% ../../nbs/image/breast.ipynb #8cefbf5e
 def film_border(
@@ -84,11 +84,11 @@ def orient(image, side:str) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image)[:, ::-1] if side == "R" else image)
 
 # %% ../../nbs/image/breast.ipynb #8f94c721
-def _open(mask, radius):
-    "Opening that does not nibble at the image's edges"
-    k = 2*radius + 1
-    wide = cv2.copyMakeBorder(mask.astype(np.uint8), k, k, k, k, cv2.BORDER_REPLICATE)
-    return cv2.morphologyEx(wide, cv2.MORPH_OPEN, _round(radius))[k:-k, k:-k] > 0
+def _morph(mask, operation, radius):
+    "Opening or closing that does not nibble at the image's edges"
+    k, beyond = 2*radius + 1, cv2.BORDER_REPLICATE if operation == cv2.MORPH_OPEN else cv2.BORDER_CONSTANT
+    wide = cv2.copyMakeBorder(mask.astype(np.uint8), k, k, k, k, beyond)
+    return cv2.morphologyEx(wide, operation, _round(radius))[k:-k, k:-k] > 0
 
 def _largest(mask):
     "The largest connected part"
@@ -111,23 +111,22 @@ def _coarse(small, mm):
     inner = small[_inner(small.shape, border)]
     if any(border): level = air_level(inner, mm)
     bright = inner > level
-    core = _largest(_open(bright, int(3/mm)))
+    core = _largest(_morph(bright, cv2.MORPH_OPEN, int(3/mm)))
     core = _largest(cv2.dilate(core.astype(np.uint8), _round(2)).astype(bool) & bright)
     mask = np.zeros(small.shape, bool)
-    mask[_inner(small.shape, border)] = _filled(core)
+    mask[_inner(small.shape, border)] = _filled(_morph(core, cv2.MORPH_CLOSE, int(10/mm)))
     return mask, level, border
 
-def _sharpen(image, coarse, level, border, factor, mm):
-    "The outline at full size: within a millimetre of the coarse one the image itself decides"
+def _sharpen(middle, coarse, level, border, factor, mm):
+    "The outline on a finer copy: within a millimetre of the coarse one the image itself decides; soft, 0 … 255"
     wide = cv2.copyMakeBorder(coarse.astype(np.uint8), 4, 4, 4, 4, cv2.BORDER_REPLICATE)
-    sure, near = (f(wide, _round(2))[4:-4, 4:-4] for f in (cv2.erode, cv2.dilate))
-    keep = np.zeros_like(near); keep[_inner(near.shape, border)] = 1
+    keep = np.zeros(coarse.shape, np.uint8); keep[_inner(keep.shape, border)] = 1
+    sure, near = (f(wide, _round(2))[4:-4, 4:-4] * keep for f in (cv2.erode, cv2.dilate))
     size = coarse.shape[1]*factor, coarse.shape[0]*factor
-    sure, near = (cv2.resize(m, size, interpolation=cv2.INTER_NEAREST)[:image.shape[0], :image.shape[1]] for m in (sure & keep, near & keep))
-    blur, smooth = 2*round(0.1/mm) + 1, 2*round(0.5/mm) + 1
-    bright = cv2.compare(cv2.blur(image, (blur, blur)), float(np.clip(level, -1, 65534)), cv2.CMP_GT)
-    mask = cv2.bitwise_or(sure*255, cv2.bitwise_and(bright, near*255))
-    return cv2.blur(mask, (smooth, smooth), borderType=cv2.BORDER_REPLICATE) > 127
+    sure, near = (cv2.resize(m, size, interpolation=cv2.INTER_NEAREST)[:middle.shape[0], :middle.shape[1]] for m in (sure, near))
+    mask = _largest((sure > 0) | ((near > 0) & (middle > level)))
+    smooth = 2*round(0.3/mm) + 1
+    return cv2.blur(mask.astype(np.uint8)*255, (smooth, smooth), borderType=cv2.BORDER_REPLICATE)
 
 # %% ../../nbs/image/breast.ipynb #ec090ce1
 def breast_mask(
@@ -137,10 +136,12 @@ def breast_mask(
     "The breast, without air, labels, scratches and film border; `BadInput` where there is none"
     image = as_grey(image)
     mm = spacing_mm or 240/max(image.shape)
-    small, factor = shrink(image, mm, 0.5)
-    coarse, level, border = _coarse(small, mm*factor)
+    middle, fine = shrink(image, mm, 0.2)
+    small, factor = shrink(middle, mm*fine, 0.5)
+    coarse, level, border = _coarse(small, mm*fine*factor)
     if coarse.mean() < 0.01 or np.ptp(small) == 0: raise BadInput("image", "shows no breast: nothing of its size is brighter than the rest")
-    return _largest(_sharpen(image, coarse, level, border, factor, mm))
+    soft = _sharpen(middle, coarse, level, border, factor, mm*fine)
+    return cv2.resize(soft, None, fx=fine, fy=fine, interpolation=cv2.INTER_LINEAR)[:image.shape[0], :image.shape[1]] > 127
 
 # %% ../../nbs/image/breast.ipynb #ee13d216
 def _lines(inside, mm, number=44):
@@ -208,5 +209,5 @@ def _around(x, y, share=0.08, number=17):
 def _doubt(score, share):
     "Whether a line is too weak to be trusted, and why"
     if share < 0.8: return True, f"the border is seen along {100*share:.0f} % of its length only"
-    if score < 2: return True, f"the border is faint (score {score:.1f})"
+    if score < 1.8: return True, f"the border is faint (score {score:.1f})"
     return False, ""
