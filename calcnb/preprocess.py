@@ -9,7 +9,7 @@ __all__ = ['Transform', 'as_transform', 'from_source', 'to_source', 'Processed',
 
 # %% ../nbs/03_preprocess.ipynb #6f690a9f
 import hashlib, json, time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -175,7 +175,7 @@ def prepare(
         start = time.perf_counter()
         source = read(image["path"])
         seconds = [time.perf_counter() - start]
-        done = preprocess_image(source, **given)
+        done = preprocess_image(replace(source, view=image.get("view") or source.view), **given)
         seconds.append(time.perf_counter() - start - seconds[0])
         files = write_all(done, name, masks, folder, problems)
         record = dict(vars(done.transform), image_id=name, spacing_mm=done.spacing_mm, spacing_source=done.spacing_source, breast_area_cm2=done.breast_area_cm2,
@@ -197,8 +197,9 @@ def write_all(done:Processed, name:str, masks, folder:Path, problems:Problems) -
 
 # %% ../nbs/03_preprocess.ipynb #f3ccd930
 def prepare_all(images:pd.DataFrame, masks_of:dict, layout:str, raw_dir:Path, folder:Path, given:dict, spacing_mm=None, jobs=1) -> tuple: # (records, problems)
-    "Prepare all images of a catalogue, `jobs` at a time; the results don't depend on `jobs`"
+    "Prepare all images of a catalogue, `jobs` at a time where there is work enough to start processes; the results are the same"
     reader, code = get_layout(layout), code_hash()
+    if (images.rows*images.cols).sum() < 1e8: jobs = 1
     def task(image):
         spacing = image["spacing_mm"] if pd.notna(image["spacing_mm"]) else spacing_mm
         image = dict(image, file=raw_dir/image["path"], spacing_mm=spacing)
