@@ -33,7 +33,7 @@ install: .stamps/install
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --reinstall-package calcnb -e .
 	mkdir -p .stamps && touch $@
 
 export: .stamps/export
@@ -48,8 +48,7 @@ bench: .stamps/export
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 lock: .stamps/install
-	$(BIN)/python setup.py --quiet egg_info
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --output-file requirements.lock setup.py
+	$(BIN)/uv pip compile --no-cache --quiet --universal --python-version 3.11 --extra dev --no-header --output-file requirements.lock setup.py
 
 clean:
 	rm -rf .venv .stamps .snakemake build *.egg-info .pytest_cache .hypothesis
