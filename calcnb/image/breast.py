@@ -108,13 +108,14 @@ def _coarse(small, mm):
     "Breast on the small copy, the level that divides it from air, and the film border"
     level = air_level(small, mm)
     border = film_border(small > level, int(8/mm))
-    inner = small[_inner(small.shape, border)]
+    within = _inner(small.shape, [w + (w > 0) for w in border]) # without one line of the border's glow
+    inner = small[within]
     if any(border): level = air_level(inner, mm)
     bright = inner > level
     core = _largest(_morph(bright, cv2.MORPH_OPEN, int(3/mm)))
     core = _largest(cv2.dilate(core.astype(np.uint8), _round(2)).astype(bool) & bright)
     mask = np.zeros(small.shape, bool)
-    mask[_inner(small.shape, border)] = _filled(_morph(core, cv2.MORPH_CLOSE, int(10/mm)))
+    mask[within] = _filled(_morph(core, cv2.MORPH_CLOSE, int(10/mm)))
     return mask, level, border
 
 def _sharpen(middle, coarse, level, border, factor, mm):
