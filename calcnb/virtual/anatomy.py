@@ -214,7 +214,7 @@ def walks(rng,
 def _samples(line, weight, taper):
     "Points half a pixel apart along a polyline, and what each of them adds"
     s = np.r_[0, np.cumsum(np.hypot(*(line[1:] - line[:-1]).T))]
-    n = int(s[-1]*2) + 2
+    n = int(s[-1]*2 + .5) + 2
     u = np.linspace(0, 1, n)
     height = np.minimum(1, .1 + 4*np.minimum(u, 1 - u)) if taper else 1.
     return np.interp(u*s[-1], s, line[:, 0]), np.interp(u*s[-1], s, line[:, 1]), weight*height*s[-1]/n*np.ones(n)
