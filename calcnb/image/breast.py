@@ -113,7 +113,7 @@ def _coarse(small, mm):
     if any(border): level = air_level(inner, mm)
     bright = inner > level
     core = _largest(_morph(bright, cv2.MORPH_OPEN, int(3/mm)))
-    core = _largest(cv2.dilate(core.astype(np.uint8), _round(2)).astype(bool) & bright)
+    core = _largest(_morph(cv2.dilate(core.astype(np.uint8), _round(2)).astype(bool) & bright, cv2.MORPH_OPEN, int(1.5/mm)))
     mask = np.zeros(small.shape, bool)
     mask[within] = _filled(_morph(core, cv2.MORPH_CLOSE, int(10/mm)))
     return mask, level, border
@@ -125,7 +125,8 @@ def _sharpen(middle, coarse, level, border, factor, mm):
     sure, near = (f(wide, _round(2))[4:-4, 4:-4] * keep for f in (cv2.erode, cv2.dilate))
     size = coarse.shape[1]*factor, coarse.shape[0]*factor
     sure, near = (cv2.resize(m, size, interpolation=cv2.INTER_NEAREST)[:middle.shape[0], :middle.shape[1]] for m in (sure, near))
-    mask = _largest((sure > 0) | ((near > 0) & (middle > level)))
+    mask = (sure > 0) | ((near > 0) & (middle > level))
+    mask = _largest(_morph(mask, cv2.MORPH_OPEN, max(1, round(0.6/mm))))
     smooth = 2*round(0.3/mm) + 1
     return cv2.blur(mask.astype(np.uint8)*255, (smooth, smooth), borderType=cv2.BORDER_REPLICATE)
 
