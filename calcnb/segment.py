@@ -52,13 +52,18 @@ def shrink_factor(spacing_mm:float, working_mm) -> int:
     "Whole number by which to shrink pixels of `spacing_mm` to come near `working_mm`; 1 where that is None"
     return max(1, round(working_mm/spacing_mm)) if working_mm else 1
 
+# %% ../nbs/05_segment.ipynb #22716259
 def shrink(image, factor:int, keep=np.max) -> np.ndarray:
     "One pixel for each block of factor × factor, `keep` of its values; borders are filled up with zeros"
     rows, columns = (-(-n//factor) for n in image.shape)
     filled = np.pad(image, [(0, rows*factor - image.shape[0]), (0, columns*factor - image.shape[1])])
     return keep(filled.reshape(rows, factor, columns, factor), axis=(1, 3))
 
-def grow(image, factor:int, shape) -> np.ndarray: return np.repeat(np.repeat(image, factor, 0), factor, 1)[:shape[0], :shape[1]]
+# %% ../nbs/05_segment.ipynb #54397fd8
+def grow(image, factor:int, shape) -> np.ndarray:
+    "The other way, interpolated linearly and cut to `shape`"
+    rows, columns = (n*factor for n in image.shape)
+    return cv2.resize(np.asarray(image, np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR)[:shape[0], :shape[1]]
 
 # %% ../nbs/05_segment.ipynb #9e612d64
 def image_table(
@@ -80,6 +85,7 @@ def read_grey(path) -> np.ndarray:
     if image is None or image.ndim != 2: raise BadInput(path, "is missing or not a grey PNG")
     return image
 
+# %% ../nbs/05_segment.ipynb #309bd09b
 def read_mask(folder, target:str, image_id:str, shape) -> np.ndarray: # uint8, 0 or 1
     "The mask of an image; empty where the image has none of this kind"
     path = Path(folder)/"masks"/target/f"{image_id}.png"
@@ -90,6 +96,7 @@ def read_mask(folder, target:str, image_id:str, shape) -> np.ndarray: # uint8, 0
 # %% ../nbs/05_segment.ipynb #f44fe6c5
 REGION_MM, SURE, DENSE = 2.0, 0.25, 5e-4 # a region: dense sure specks within about this distance (mm), least speck score, middle density
 
+# %% ../nbs/05_segment.ipynb #fe60c882
 def region_score(score, factor:int, spacing_mm:float) -> np.ndarray: # at the working resolution, 0–1
     "The classical detector's regions: how densely specks surer than `SURE` lie"
     density = blur(shrink(np.maximum(score - SURE, 0), factor, np.mean), REGION_MM/(spacing_mm*factor))
@@ -111,6 +118,7 @@ def prepare(
     parts = dict(input=shrink(normal, factor).astype(np.float16), breast=shrink(breast, factor), mask=shrink(mask, factor), classical=score.astype(np.float16))
     for part, array in parts.items(): np.save(Path(folder)/f"{row.image_id}-{part}.npy", array)
 
+# %% ../nbs/05_segment.ipynb #27468cd1
 def opened(folder, image_id:str, part:str) -> np.ndarray: return np.load(Path(folder)/f"{image_id}-{part}.npy", mmap_mode="r")
 
 # %% ../nbs/05_segment.ipynb #9101c35b
@@ -136,6 +144,7 @@ def choose_threshold(cases) -> tuple[float, float]: # threshold, its Dice
     "Threshold with the greatest pooled Dice over validation cases (score, mask, breast, spacing_mm)"
     return best_threshold(sum(threshold_counts(c["score"], c["mask"], GRID, c["breast"]) for c in cases), GRID)
 
+# %% ../nbs/05_segment.ipynb #6ac7d212
 def findings_of(cases, base:float) -> list: return [image_findings(c["score"], c["mask"], c["breast"], c["spacing_mm"], base) for c in cases]
 
 def choose_base(cases, threshold:float, shares=(1/8, 1/4, 1/2, 1)) -> float:
@@ -158,6 +167,7 @@ def score_images(
         rows.append(dict(image_id=c["image_id"], patient_id=c["patient_id"], **counts, dice=dice_from(counts), iou=iou_from(counts)))
     return pd.DataFrame(rows)
 
+# %% ../nbs/05_segment.ipynb #d82bf139
 def or_reason(value, reason:str): return value if value is not None and np.isfinite(value) else (None, reason)
 
 # %% ../nbs/05_segment.ipynb #ce1167f1
@@ -190,6 +200,7 @@ def in_float32(model:keras.Model) -> keras.Model:
     keras.config.set_dtype_policy(policy)
     return copy
 
+# %% ../nbs/05_segment.ipynb #5a8957af
 def planned_net(widths, name="unet", **plan) -> keras.Model:
     "A U-Net that remembers its plan"
     plan = dict(widths=list(widths), name=name, **plan)
@@ -205,6 +216,7 @@ def save_model(folder, model, **card):
     with atomic_path(Path(folder)/"model.keras") as tmp: model.save(tmp)
     with atomic_path(Path(folder)/"model.json") as tmp: tmp.write_text(json.dumps(card, indent=1, default=str), encoding="utf-8")
 
+# %% ../nbs/05_segment.ipynb #754c1aa9
 def open_model(folder) -> tuple: # model, card
     "A model that `save_model` wrote; `BadInput` for anything else"
     path = Path(folder)/"model.keras"

@@ -51,6 +51,7 @@ def specks(
         best = np.maximum(best, np.sqrt(np.maximum(bright, 0)*np.maximum(round_, 0)))
     return best/(1 + best)*inner(np.ones(best.shape, bool) if breast is None else breast, edge_mm/spacing_mm)
 
+# %% ../../nbs/image/specks.ipynb #c1fed87a
 def inner(breast, margin_px:float) -> np.ndarray:
     "The breast without its outer `margin_px`; where it leaves the image there is no edge"
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2*round(margin_px) + 1,)*2)

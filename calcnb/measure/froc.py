@@ -61,6 +61,7 @@ def possible_pairs(
     over = [(o, m, 1, 1 - i) for (o, m), i in zip(pair.tolist(), iou.tolist()) if i >= least_iou]
     return pd.DataFrame(sorted(near + over, key=lambda p: (p[2], p[3], p[0], p[1])), columns=["object", "mark", "step", "order"])
 
+# %% ../../nbs/measure/froc.ipynb #c3089426
 def _near_pairs(at, to, spacing_mm, distance_mm) -> list:
     "(object, mark, 0, distance in mm) for centroids within `distance_mm`, borders included"
     if not len(at) or not len(to): return []
@@ -68,7 +69,7 @@ def _near_pairs(at, to, spacing_mm, distance_mm) -> list:
     lists = cKDTree(b).query_ball_point(a, distance_mm + 1e-9)
     return [(o, m, 0, round(float(np.hypot(*(a[o] - b[m]))), 9)) for o, some in enumerate(lists) for m in some]
 
-# %% ../../nbs/measure/froc.ipynb #c3089426
+# %% ../../nbs/measure/froc.ipynb #7d8ea001
 def match(
     pairs,      # of `possible_pairs`, or those of some marks only
     objects:int,# how many annotated objects there are
@@ -79,6 +80,7 @@ def match(
         if found[o] < 0 and m not in used: found[o] = m; used.add(m)
     return found
 
+# %% ../../nbs/measure/froc.ipynb #a9d9391b
 def match_masks(truth, marks, spacing_mm:float, **rule) -> tuple[np.ndarray, int]: # marks of the objects, false positives
     "Match the objects of two masks"
     truth, marks = label_objects(truth), label_objects(marks)
@@ -115,6 +117,7 @@ def counts_at(
         out[n] = found, int((scores >= threshold).sum()) - found
     return out
 
+# %% ../../nbs/measure/froc.ipynb #0772d16e
 def curve_thresholds(all_findings, points:int=100) -> np.ndarray: # descending
     "Scores at which a curve is drawn: all there are, or `points` of them evenly in rank"
     scores = np.unique(np.concatenate([f["scores"] for f in all_findings] or [[]]))[::-1]

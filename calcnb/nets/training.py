@@ -63,6 +63,7 @@ class Patches(keras.utils.PyDataset):
         pairs = [self.draw(rng, n < self.positive) for n in range(self.batch)]
         return tuple(np.stack(part).astype(np.float32)[..., None] for part in zip(*pairs))
 
+# %% ../../nbs/nets/training.ipynb #1819e60a
 def _by_image(table) -> list: # one list of (image_id, row, col, size) per image
     return [list(rows.itertuples(index=False, name=None)) for _, rows in table[["image_id", "row", "col", "size"]].groupby("image_id")]
 
@@ -80,6 +81,7 @@ def draw(self:Patches, rng, positive:bool) -> tuple: # image and mask of one pat
     return augment(image, mask, rng) if self.augmented else (image, mask)
 Patches.draw = draw
 
+# %% ../../nbs/nets/training.ipynb #1350c8e3
 def crop(self:Patches, name, centre) -> tuple:
     "Patch of an image and its mask (0 or 1) about `centre`, moved inside the image"
     image = self.images[name]
@@ -145,6 +147,7 @@ class Validation(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.weights is not None: self.model.set_weights(self.weights)
 
+# %% ../../nbs/nets/training.ipynb #1f48cb72
 class Progress(keras.callbacks.Callback):
     "One line in the notebook: epochs done, loss and validation Dice"
     def __init__(self, epochs:int): super().__init__(); self.bar = tqdm(total=epochs, desc="training", unit="epoch")
@@ -152,6 +155,7 @@ class Progress(keras.callbacks.Callback):
         self.bar.set_postfix({k: f"{v:.3f}" for k, v in logs.items() if k in ("loss", "val_dice")}); self.bar.update()
     def on_train_end(self, logs=None): self.bar.close()
 
+# %% ../../nbs/nets/training.ipynb #a55487f7
 class History(keras.callbacks.Callback):
     "A table of epochs, written whole after each one where a path is given"
     def __init__(self, path=None): super().__init__(); self.path, self.rows = path, []
@@ -189,6 +193,7 @@ def has_bfloat16(info="/proc/cpuinfo") -> bool:
         with open(info) as f: return any(w in ("avx512_bf16", "amx_bf16", "bf16") for line in f if line.startswith(("flags", "Features")) for w in line.split())
     except OSError: return False
 
+# %% ../../nbs/nets/training.ipynb #005aabe2
 def set_precision(name:str) -> str: # the policy set
     "Set Keras's policy for nets built from now on"
     if name not in PRECISIONS: raise BadInput("precision", f"{name!r} is not one of {', '.join(PRECISIONS)}")
