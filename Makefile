@@ -18,7 +18,7 @@ export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 export MALLOC_TOP_PAD_ := 268435456
 
-.PHONY: report test install export lab bench lock clean
+.PHONY: report test install export readme lab bench lock clean
 report: .stamps/export
 	$(BIN)/calcnb run --study $(STUDY) --cores $(CORES)
 
@@ -34,12 +34,15 @@ install: .stamps/install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --reinstall-package calcnb -e .
-	mkdir -p .stamps && touch $@
+	mkdir -p .stamps .venv/cache/ipython && touch $@
 
 export: .stamps/export
 .stamps/export: .stamps/install $(NOTEBOOKS)
 	$(BIN)/nbdev-export
-	mkdir -p .stamps && touch $@
+	mkdir -p .stamps .venv/cache/ipython && touch $@
+
+readme: .stamps/export
+	$(BIN)/jupyter nbconvert --log-level=ERROR --to markdown --execute --output-dir . --output README nbs/index.ipynb
 
 lab: .stamps/export
 	$(BIN)/jupyter lab nbs
