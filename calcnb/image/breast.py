@@ -196,20 +196,28 @@ def pectoral_muscle(
     x, y, top = _lines(inside, mm)
     if not len(x): return Pectoral(np.zeros(image.shape, bool), True, "the breast is too small for a muscle to show")
     score, _ = _judge(log, inside, x, y, top, mm)
+    rival = _rival(x, y, score)
     x, y = _around(x[np.argmax(score)], y[np.argmax(score)])
     score, share = _judge(log, inside, x, y, top, mm)
     best = np.argmax(score)
     row, col = np.ogrid[:image.shape[0], :image.shape[1]]
     mask = ((col/factor)/x[best] + (row/factor - top)/y[best] < 1) & (np.asarray(breast) > 0)
-    return Pectoral(mask, *_doubt(score[best], share[best]))
+    return Pectoral(mask, *_doubt(score[best], share[best], rival))
 
 def _around(x, y, share=0.08, number=17):
     "Lines near one"
     f = np.linspace(1 - share, 1 + share, number)
     return tuple(a.ravel() for a in np.meshgrid(x*f, y*f))
 
-def _doubt(score, share):
-    "Whether a line is too weak to be trusted, and why"
+def _rival(x, y, score):
+    "Score of the best line that is clearly another one, as a share of the best of all"
+    best = np.argmax(score)
+    other = np.maximum(np.abs(np.log(x/x[best])), np.abs(np.log(y/y[best]))) > 0.25
+    return float(np.max(score[other], initial=0)/max(score[best], 1e-6))
+
+def _doubt(score, share, rival):
+    "Whether a line is not to be trusted, and why"
     if share < 0.8: return True, f"the border is seen along {100*share:.0f} % of its length only"
-    if score < 1.8: return True, f"the border is faint (score {score:.1f})"
+    if rival > 0.9: return True, f"another border is nearly as likely ({100*rival:.0f} % of the best score)"
+    if score < 1.5: return True, f"the border is faint (score {score:.1f})"
     return False, ""
