@@ -36,11 +36,10 @@ def patients_of(
     positive:set,        # image_ids with calcifications
 ) -> pd.DataFrame: # one row a patient: images, pathology, calcifications, density (low, high, missing)
     "One row a patient, in the order of their names"
-    def describe(rows):
-        density = rows.density.dropna().astype(float).median()
-        return dict(images=len(rows), pathology=min(rows.pathology, key=WORST.index), calcifications=bool(rows.image_id.isin(positive).any()),
-                    density="missing" if np.isnan(density) else "low" if density < 2.5 else "high")
-    return pd.DataFrame([dict(patient_id=name, **describe(rows)) for name, rows in images.groupby("patient_id", sort=True)])
+    table = images.assign(rank=images.pathology.map(WORST.index), calcifications=images.image_id.isin(list(positive)), density=images.density.astype(float)).groupby("patient_id", sort=True)
+    table = table.agg(images=("image_id", "size"), pathology=("rank", "min"), calcifications=("calcifications", "any"), density=("density", "median")).reset_index()
+    density = np.select([table.density.isna(), table.density < 2.5], ["missing", "low"], "high")
+    return table.assign(pathology=np.array(WORST)[table.pathology], density=density)
 
 # %% ../nbs/04_split.ipynb #e50befc6
 def quotas(n:int, shares) -> np.ndarray: # whole numbers that add up to n
@@ -110,10 +109,10 @@ def picture_hash(
     waves = cv2.dct((log - mean) * inside)[:24, :24].ravel()[1:]
     return np.where(waves > np.median(waves), 1, -1).astype(np.int8)
 
-def distances(hashes) -> np.ndarray: # n × n, share of signs that differ, 0 … 1
-    "Pairwise distances of perceptual hashes"
-    signs = np.asarray(hashes, np.float32)
-    return (1 - signs @ signs.T / signs.shape[1]) / 2
+def distances(hashes, others=None) -> np.ndarray: # n × m, share of signs that differ, 0 … 1
+    "Distances of perceptual hashes from each other, or from `others`"
+    signs, others = np.asarray(hashes, np.float32), np.asarray(hashes if others is None else others, np.float32)
+    return (1 - signs @ others.T / signs.shape[1]) / 2
 
 # %% ../nbs/04_split.ipynb #57a493c3
 def fixed_roles(patients:pd.DataFrame, validation_share:float, test_share:float, seed:int) -> pd.DataFrame: # patient_id, fold, role
@@ -209,12 +208,17 @@ def draw_patches(ax, image, patches:pd.DataFrame, size:int, stride:int, step:int
             ax.add_patch(Rectangle(((c + 4)/step, (r + 4)/step), (size - 8)/step, (size - 8)/step, fill=False, lw=1.4, ec=colour))
 
 # %% ../nbs/04_split.ipynb #43011bf9
-def near_pairs(images:pd.DataFrame, hashes, limit=NEAR) -> tuple: # (distances of pairs in different parts, the nearest pair, pairs under `limit`)
-    "Pairs of images of different groups in different parts, by the distance of their hashes"
-    apart = distances(hashes)
-    role, group = images.role.to_numpy(), images.group.to_numpy()
-    different = np.triu((role[:, None] != role) & (group[:, None] != group), 1)
-    if not different.any(): return np.zeros(0), None, []
-    apart = np.where(different, apart, 2)
-    nearest = np.unravel_index(np.argmin(apart), apart.shape)
-    return apart[different], nearest, np.argwhere(apart < limit).tolist()
+def near_pairs(images:pd.DataFrame, hashes, limit=NEAR, rows=1000) -> tuple: # (distances of pairs in different parts, the nearest pair, pairs under `limit`)
+    "Pairs of images of different groups in different parts, by the distance of their hashes; `rows` images at a time, distances of the first of them alone"
+    (role, _), (group, _) = pd.factorize(images.role), pd.factorize(images.group)
+    signs, values, nearest, close, least = np.asarray(hashes, np.float32), np.zeros(0), None, [], np.inf
+    for start in range(0, len(signs), rows):
+        part = slice(start, start + rows)
+        apart = distances(signs[part], signs)
+        different = (role[part, None] != role) & (group[part, None] != group) & (np.arange(len(signs))[part, None] < np.arange(len(signs)))
+        if not different.any(): continue
+        if not len(values): values = apart[different]
+        apart[~different] = 2
+        if apart.min() < least: least, nearest = apart.min(), np.unravel_index(np.argmin(apart), apart.shape) + np.array([start, 0])
+        close += (np.argwhere(apart < limit) + [start, 0]).tolist()
+    return values, nearest, close
