@@ -11,6 +11,9 @@ FLAGS ?=
 export XDG_CACHE_HOME := $(CURDIR)/.venv/cache
 export MPLCONFIGDIR := $(CURDIR)/.venv/cache/matplotlib
 export IPYTHONDIR := $(CURDIR)/.venv/cache/ipython
+export KERAS_HOME := $(CURDIR)/.venv/cache/keras
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/.venv/cache/jupyter/runtime
+export JUPYTER_DATA_DIR := $(CURDIR)/.venv/cache/jupyter/data
 export JUPYTER_CONFIG_DIR := $(CURDIR)/.venv/cache/jupyter
 export TF_CPP_MIN_LOG_LEVEL := 2
 # glibc is told to keep TensorFlow's memory instead of giving it back at every step
@@ -53,7 +56,8 @@ bench: .stamps/export
 lock: .stamps/install
 	$(BIN)/uv pip compile --no-cache --quiet --universal --python-version 3.11 --extra dev --no-header --output-file requirements.lock setup.py
 
+# what was made here, never what was brought: of data/raw only the virtual cohorts go, known by their cohort.json
 clean:
-	rm -rf .venv .stamps .snakemake build *.egg-info .pytest_cache .hypothesis
-	find data reports -mindepth 1 -not -name README.md -delete
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .stamps .snakemake build *.egg-info .pytest_cache .hypothesis data/work $(patsubst %/cohort.json,%,$(wildcard data/raw/*/cohort.json))
+	find reports -mindepth 1 -not -name README.md -delete
+	find calcnb tests nbs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

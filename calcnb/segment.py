@@ -81,7 +81,7 @@ def image_table(
 # %% ../nbs/05_segment.ipynb #9a81af67
 def read_grey(path) -> np.ndarray:
     "A grey PNG as it is; `BadInput` where it cannot be read"
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if Path(path).is_file() else None
     if image is None or image.ndim != 2: raise BadInput(path, "is missing or not a grey PNG")
     return image
 
