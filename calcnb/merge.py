@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEFAULTS', 'LINES', 'parse_xml_file', 'lesion_rois', 'save_json', 'load_json', 'merge_data', 'table_rows',
-           'match_png', 'draw_lesion', 'image_masks', 'save_png', 'write_image_masks', 'closest_window',
-           'alignment_figure']
+           'match_png', 'draw_lesion', 'image_masks', 'write_image_masks', 'closest_window', 'alignment_figure']
 
 # %% ../nbs/02_merge.ipynb #51e6c1cc
 import json, math
@@ -22,6 +21,7 @@ from .formats import inbreast
 from .formats.catalogue import outline_area, outline_points, read_catalogue, read_lesions
 from .formats.files import BadInput, Problems, atomic_path
 from .formats.layouts import get_layout
+from .formats.png import read_png, write_png
 from .image.masks import disc, fill_polygon
 from .report.figures import COLOURS, PALETTE, draw_outline, show_image, use_style
 from .report.stage import Stage, check_number
@@ -143,11 +143,6 @@ def _draw(row, shape, radius_px, read_mask):
     return part, top, left
 
 # %% ../nbs/02_merge.ipynb #3f9c42b1
-def save_png(pixels:np.ndarray, path):
-    "Write a grey picture as PNG, whole or not at all"
-    with atomic_path(path) as tmp:
-        if not cv2.imwrite(str(tmp), pixels): raise OSError(f"{Path(path).name} could not be written")
-
 def write_image_masks(folder,
     image:dict,           # image_id, rows, cols, spacing_mm
     lesions:pd.DataFrame, # its lesions
@@ -162,9 +157,9 @@ def write_image_masks(folder,
     rows = []
     for kind, mask in masks.items():
         path = f"masks/{kind}/{image['image_id']}.png"
-        save_png(mask, Path(folder)/path)
+        write_png(Path(folder)/path, mask)
         rows.append(dict(image_id=image["image_id"], kind=kind, path=path, pixels=int(np.count_nonzero(mask)), lesions=int((drawn.kind == kind).sum())))
-    for kind, numbered in numbers.items(): save_png(numbered, Path(folder)/f"numbers/{kind}/{image['image_id']}.png")
+    for kind, numbered in numbers.items(): write_png(Path(folder)/f"numbers/{kind}/{image['image_id']}.png", numbered)
     return rows, drawn, reasons
 
 # %% ../nbs/02_merge.ipynb #429e5a59

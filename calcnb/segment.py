@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'IMAGES', 'REGION_MM', 'SURE', 'DENSE', 'GRID', 'RATES', 'MAKER', 'choose_target', 'shrink_factor',
-           'shrink', 'grow', 'image_table', 'read_grey', 'read_mask', 'region_score', 'prepare', 'opened',
-           'patch_index', 'choose_threshold', 'findings_of', 'choose_base', 'score_images', 'or_reason',
-           'detector_figures', 'in_float32', 'planned_net', 'save_model', 'open_model']
+           'shrink', 'grow', 'image_table', 'read_mask', 'region_score', 'prepare', 'opened', 'patch_index',
+           'choose_threshold', 'findings_of', 'choose_base', 'score_images', 'or_reason', 'detector_figures',
+           'in_float32', 'planned_net', 'save_model', 'open_model']
 
 # %% ../nbs/05_segment.ipynb #a16b79f4
 import json, shutil
@@ -21,6 +21,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from .formats.files import BadInput, atomic_path, resolve_path
+from .formats.png import read_png, write_png
 from .image.contrast import normalise_locally
 from .image.specks import blur, specks
 from .image.tiles import predict_tiled
@@ -79,17 +80,10 @@ def image_table(
     return table.sort_values("image_id", ignore_index=True)
 
 # %% ../nbs/05_segment.ipynb #9a81af67
-def read_grey(path) -> np.ndarray:
-    "A grey PNG as it is; `BadInput` where it cannot be read"
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if Path(path).is_file() else None
-    if image is None or image.ndim != 2: raise BadInput(path, "is missing or not a grey PNG")
-    return image
-
-# %% ../nbs/05_segment.ipynb #309bd09b
 def read_mask(folder, target:str, image_id:str, shape) -> np.ndarray: # uint8, 0 or 1
     "The mask of an image; empty where the image has none of this kind"
     path = Path(folder)/"masks"/target/f"{image_id}.png"
-    mask = (read_grey(path) > 0).astype(np.uint8) if path.exists() else np.zeros(shape, np.uint8)
+    mask = (read_png(path) > 0).astype(np.uint8) if path.exists() else np.zeros(shape, np.uint8)
     if mask.shape != tuple(shape): raise BadInput(path, f"is {mask.shape[0]}×{mask.shape[1]}, its image {shape[0]}×{shape[1]}")
     return mask
 
@@ -109,8 +103,8 @@ def prepare(
     target:str, image:str, # keys of `TARGETS`, `IMAGES`
 ):
     "Write `<image_id>-<part>.npy` at the working resolution: net's input, breast, mask, classical score"
-    grey = read_grey(Path(preprocessed)/IMAGES[image]/f"{row.image_id}.png")
-    breast = read_grey(Path(preprocessed)/"breast"/f"{row.image_id}.png") > 0
+    grey = read_png(Path(preprocessed)/IMAGES[image]/f"{row.image_id}.png")
+    breast = read_png(Path(preprocessed)/"breast"/f"{row.image_id}.png") > 0
     mask = read_mask(preprocessed, target, row.image_id, grey.shape)
     normal = normalise_locally(grey, row.spacing_mm, breast)
     score, factor = specks(normal, row.spacing_mm, breast), shrink_factor(row.spacing_mm, TARGETS[target]["working_mm"])

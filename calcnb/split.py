@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 
 from .formats.catalogue import read_catalogue
 from .formats.files import BadInput, atomic_path
-from .preprocess import load, small
-from .report.figures import COLOURS, PALETTE, draw_outline, show_image, use_style
+from .formats.png import load
+from .report.figures import COLOURS, PALETTE, draw_outline, show_image, small, use_style
 from .report.stage import Stage, check_number
 
 # %% ../nbs/04_split.ipynb #aaca615a
