@@ -254,7 +254,7 @@ def make_cohort(
     temporary = Path(tempfile.mkdtemp(dir=out_dir.parent, prefix=f".{out_dir.name}-"))
     try:
         who = [(n//len(layouts), layouts[n % len(layouts)]) for n in range(patients)]
-        work = Parallel(n_jobs=jobs, return_as="generator")(delayed(_write_patient)(temporary, seed, n, name, profile, ranges) for n, name in who)
+        work = Parallel(n_jobs=jobs, idle_worker_timeout=10, return_as="generator")(delayed(_write_patient)(temporary, seed, n, name, profile, ranges) for n, name in who)
         counts = _write_tables(temporary, tqdm(work, total=patients, desc="drawing", unit="patient"), layouts)
         (temporary/"cohort.json").write_text(json.dumps({**asked, **counts}, indent=1))
         _swap(temporary, out_dir)

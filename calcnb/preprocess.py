@@ -192,7 +192,7 @@ def prepare_all(images:pd.DataFrame, masks_of:dict, layout:str, raw_dir:Path, fo
         image = dict(image, file=raw_dir/image["path"], spacing_mm=spacing)
         return prepare(image, masks_of.get(image["image_id"], []), lambda path: reader.read_image(raw_dir, path, spacing), folder, given, code)
     rows = images.to_dict("records")
-    work = joblib.Parallel(n_jobs=min(jobs, max(1, len(rows))), return_as="generator")(joblib.delayed(task)(row) for row in rows)
+    work = joblib.Parallel(n_jobs=min(jobs, max(1, len(rows))), idle_worker_timeout=10, return_as="generator")(joblib.delayed(task)(row) for row in rows)
     results = list(tqdm(work, total=len(rows), desc="preprocess", unit="image"))
     return [record for record, _ in results if record], [problem for _, found in results for problem in found]
 

@@ -67,7 +67,7 @@ def _each(function, items, jobs:int, what:str, unit:str) -> list:
     "`function` of each item, in order, with a progress bar; in `jobs` processes where there are files enough"
     items = list(items)
     if jobs == 1 or sum(bool(item[0]) for item in items) < 200: return [function(*item) for item in tqdm(items, desc=what, unit=unit, disable=len(items) < 50)]
-    work = joblib.Parallel(n_jobs=jobs, return_as="generator")(joblib.delayed(function)(*item) for item in items)
+    work = joblib.Parallel(n_jobs=jobs, idle_worker_timeout=10, return_as="generator")(joblib.delayed(function)(*item) for item in items)
     return list(tqdm(work, desc=what, unit=unit, total=len(items)))
 
 # %% ../../nbs/formats/layouts.ipynb #f0ae3943
