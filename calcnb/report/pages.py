@@ -75,7 +75,7 @@ def stage_status(report_dir, stage:str, before=()) -> dict:
     return status
 
 # %% ../../nbs/report/pages.ipynb #313b0a41
-FIRST = dict(phantom="views", explore="contact-sheet", merge="alignment", segment="froc") # the figure that says most at the size of a card
+FIRST = dict(phantom="views", explore="contact-sheet", merge="alignment", segment="cases") # the figure that says most at the size of a card
 
 def thumbnail(report_dir, stage:str, width=420) -> str:
     "The stage's telling figure, else its first one, as a data URI; empty where it has none"
