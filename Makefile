@@ -27,7 +27,7 @@ report: .stamps/export
 
 test: .stamps/export
 	$(BIN)/calcnb run --study small --cores $(CORES)
-	$(BIN)/calcnb run --study small-film --cores $(CORES)
+	$(if $(findstring slow,$(FLAGS)),$(BIN)/calcnb run --study small-film --cores $(CORES))
 	MPLBACKEND=agg $(BIN)/nbdev-test --n-workers $(CORES) --timing --flags "$(FLAGS)"
 	$(BIN)/python -m pytest -q tests $(if $(findstring slow,$(FLAGS)),,-m "not slow")
 
