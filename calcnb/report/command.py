@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['KEYS', 'AFTER', 'KEEP_MEMORY', 'read_study', 'choose_stages', 'complete', 'stage_parameters', 'set_parameter',
-           'snakemake_command', 'run', 'print_index', 'parser', 'run_command', 'stage_command', 'main']
+           'snakemake_command', 'run', 'write_config', 'is_newest', 'print_index', 'parser', 'run_command',
+           'stage_command', 'main']
 
 # %% ../../nbs/report/command.ipynb #5a38a889
 import argparse, json, os, subprocess, sys
@@ -97,22 +98,36 @@ def run(
     try: lock = FileLock(work_dir/".lock").acquire(timeout=0)
     except Timeout: raise BadInput(config["work_dir"], "another run is at work in this folder; wait for it or give another work_dir") from None
     with lock:
-        with atomic_path(work_dir/"config.yaml") as tmp: tmp.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        write_config(work_dir/"config.yaml", config)
         targets = [report_dir/"metrics"/f"{s}.json" for s in stages or config["stages"]]
         result = subprocess.run(snakemake_command(work_dir/"config.yaml", targets, cores, ["--force"] if force else []), env=_environment(), cwd=project_root())
-        if pages: print_index(config)
+        if pages: print_index(config, only_if_changed=True)
     return result.returncode
 
-# %% ../../nbs/report/command.ipynb #545c2ecd
+# %% ../../nbs/report/command.ipynb #249f5b3f
+def write_config(path:Path, config:dict):
+    "Write the study as YAML where it is not that already, so that the file's time says when it changed"
+    text = yaml.safe_dump(config, sort_keys=False)
+    if path.exists() and path.read_text(encoding="utf-8") == text: return
+    with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8")
+
+def is_newest(path:Path, *others:Path) -> bool:
+    "Whether `path` exists and is newer than every one of `others`, and than the files in those that are folders"
+    files = [f for other in others for f in (other.rglob("*") if other.is_dir() else [other]) if f.is_file()]
+    return path.is_file() and all(path.stat().st_mtime_ns > f.stat().st_mtime_ns for f in files)
+
+# %% ../../nbs/report/command.ipynb #4e45ab1b
 def _environment() -> dict:
     return {**KEEP_MEMORY, **os.environ, "CALCNB_RUN": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline", "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
-def print_index(config:dict):
+def print_index(config:dict, only_if_changed=False):
     "Write the pages of a study and print where its index is"
-    from calcnb.report.pages import write_pages # nbconvert is slow to import, and most commands do without
-    index = write_pages(resolve_path(config["report_dir"]), config["stages"], config["title"], config.get("summary", ""), config["layout"], config["seed"],
-                        config.get("caution", ""), AFTER)
+    work_dir, report_dir = resolve_path(config["work_dir"]), resolve_path(config["report_dir"])
+    index, makers = report_dir/"index.html", project_root()/"calcnb"/"report"
+    if not (only_if_changed and is_newest(index, report_dir/"status", report_dir/"metrics", work_dir/"config.yaml", makers)):
+        from calcnb.report.pages import write_pages # nbconvert is slow to import, and most commands do without
+        write_pages(report_dir, config["stages"], config["title"], config.get("summary", ""), config["layout"], config["seed"], config.get("caution", ""), AFTER)
     print(f"report: {index}", flush=True)
 
 # %% ../../nbs/report/command.ipynb #035bbf4b
