@@ -62,6 +62,7 @@ def test_inbreast_faults_are_one_row_each_and_harm_no_other_file(inbreast, tmp_p
     assert len(catalogue_after) == len(catalogue) and masks_after.equals(masks)
 
 
+@pytest.mark.slow
 def test_an_empty_inbreast_table_is_named_and_the_images_are_still_read(inbreast, tmp_path):
     clean_raw, (_, catalogue, lesions, _) = inbreast
     raw = tmp_path / "raw"
@@ -109,6 +110,7 @@ def test_cbis_faults_are_one_row_each_and_harm_no_other_file(tmp_path):
     assert (catalogue_after.loc[sorted(images), "annotation"] == "incomplete").any()
 
 
+@pytest.mark.slow
 def test_an_empty_cbis_table_is_named_and_the_others_are_read(tmp_path):
     raw = tmp_path / "raw"
     shutil.copytree(SMALL / "CBIS-DDSM", raw / "CBIS-DDSM")
