@@ -32,7 +32,8 @@ test: .stamps/export
 	$(BIN)/python -m pytest -q --durations=12 tests $(if $(findstring slow,$(FLAGS)),,-m "not slow")
 
 install: .stamps/install
-.stamps/install: requirements.lock settings.ini setup.py pyproject.toml
+# pyproject.toml is left out: nbdev-export writes it anew each time
+.stamps/install: requirements.lock settings.ini setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
