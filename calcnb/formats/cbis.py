@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'COMMON', 'CASE_COLUMNS', 'find_tables', 'case_folder', 'read_case_folder', 'read_cases', 'index_files',
-           'label_file', 'is_two_valued', 'same_aspect', 'fit_mask', 'read_mask', 'find_mask']
+           'label_file', 'is_two_valued', 'same_aspect', 'fit_mask', 'read_mask', 'find_mask', 'CBIS']
 
 # %% ../../nbs/formats/cbis.ipynb #e3639799
 import csv, os, re
@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .dicom import read_dicom
-from .files import BadInput
+from .catalogue import CATALOGUE, LESIONS, check_table
+from .dicom import DicomImage, read_dicom
+from .files import BadInput, Problems
+from .layouts import Layout, each, header_or_fault, image_cells, relative_path
 
 # %% ../../nbs/formats/cbis.ipynb #2e549d6c
 FAMILIES = dict(calc=("calc type", "calc distribution"), mass=("mass shape", "mass margins"))
@@ -137,3 +139,78 @@ def find_mask(paths:list, shape, name="mask") -> tuple[Path, np.ndarray]:
         try: return path, fit_mask(pixels, shape, path)
         except BadInput as e: reasons.append(f"{e.name} {e.reason}")
     raise BadInput(name, "; ".join(reasons) or ("no mask among its files" if paths else "no mask on disk"))
+
+# %% ../../nbs/formats/cbis.ipynb #43281d90
+class CBIS(Layout):
+    "CBIS-DDSM as the NBIA downloader writes it, or as its tables say"
+    name, marks = "cbis-ddsm", ("*case_description*.csv", "calc_t*.csv", "mass_t*.csv")
+
+    def cases(self, raw_dir, problems=None) -> pd.DataFrame: # one row a lesion, `CASE_COLUMNS`
+        "The rows of all tables that can be read"
+        root, problems, found = self.root(raw_dir), Problems("cases") if problems is None else problems, []
+        for path in find_tables(root):
+            with problems.skipping(path):
+                cases, remarks = read_cases(path)
+                found.append(cases)
+                for remark in remarks: problems.note(path, remark)
+        if not found: raise BadInput(root, "holds no CBIS-DDSM table that can be read")
+        cases = pd.concat(found, ignore_index=True).drop_duplicates(["image_id", "family", "abnormality"])
+        return cases.sort_values(["image_id", "family", "abnormality"], ignore_index=True)
+
+    def catalogue(self, raw_dir, problems, spacing_mm=None, jobs=1):
+        "One row for each image that a table lists or that is on disk"
+        cases, index = self.cases(raw_dir, problems), index_files(self.root(raw_dir))
+        listed = dict(list(cases.groupby("image_id")))
+        folders = {image_id: [*group.image_case.dropna().unique()] for image_id, group in listed.items()}
+        for case in sorted(index):
+            if not case[-1].isdigit() and (named := read_case_folder(case)) and case not in folders.setdefault(named["image_id"], []): folders[named["image_id"]].append(case)
+        ids = sorted(folders)
+        found = each(_mammogram, [([p for case in folders[image_id] for p in index.get(case, [])],) for image_id in ids], jobs, "headers", "image")
+        rows = []
+        for image_id, (path, header, reasons) in zip(ids, found):
+            for file, reason in reasons: problems.note(file, reason)
+            if path is None and image_id not in listed: continue
+            rows.append(_case_cells(listed.get(image_id), folders[image_id]) | image_cells(header, path, raw_dir, spacing_mm))
+        return check_table(CATALOGUE, pd.DataFrame(rows), "catalogue")
+
+    def lesions(self, raw_dir, catalogue, problems, jobs=1): return _case_lesions(self, raw_dir, catalogue, problems, jobs)
+    def read_mask(self, raw_dir, path, shape): return read_mask(Path(raw_dir)/path, shape)
+
+# %% ../../nbs/formats/cbis.ipynb #474becdb
+def _case_cells(group:pd.DataFrame|None, folders:list) -> dict:
+    "Cells of a catalogue row from the lesions of one image, or from its folder's name alone"
+    if group is None: return read_case_folder(folders[0]) | dict(dataset="cbis-ddsm", density=None, birads=None, pathology="unknown", label_source="none", annotation="none")
+    worst = group.iloc[max(range(len(group)), key=lambda n: ("unknown", "benign", "malignant").index(group.pathology.iloc[n]))]
+    density, split = group.density.dropna(), max(group.official_split.dropna(), default=None, key=("train", "test").index)
+    return dict(image_id=worst.image_id, dataset="cbis-ddsm", patient_id=worst.patient_id, laterality=worst.laterality, view=worst["view"], density=density.iloc[0] if len(density) else None,
+                birads=max(group.birads.dropna(), default=None), pathology=worst.pathology, label_source=worst.label_source, official_split=split, annotation="complete")
+
+def _mammogram(paths):
+    "(path, header, [(file, reason)]) of the largest readable image among a case's files"
+    headers = [(path, header_or_fault(path)) for path in paths]
+    reasons = [(label_file(path), header.reason) for path, header in headers if isinstance(header, BadInput)]
+    readable = [(path, header) for path, header in headers if isinstance(header, DicomImage)]
+    return *max(readable, key=lambda found: found[1].rows*found[1].cols, default=(None, None)), reasons
+
+# %% ../../nbs/formats/cbis.ipynb #c34289f1
+def _case_lesions(layout, raw_dir, catalogue, problems, jobs) -> pd.DataFrame:
+    "One row for each abnormality that a table lists"
+    cases, index = layout.cases(raw_dir), index_files(layout.root(raw_dir))
+    images = catalogue.set_index("image_id").reindex(cases.image_id)
+    tasks = [(index.get(case.mask_case, []) if pd.notna(image.path) else None, (image.rows, image.cols), case.mask_case) for case, image in zip(cases.itertuples(), images.itertuples())]
+    rows = []
+    for case, image, (path, pixels, reason) in zip(cases.itertuples(), images.itertuples(), each(_mask_size, tasks, jobs, "masks", "mask")):
+        if reason: problems.note(case.mask_case or case.image_id, reason)
+        area = pixels*image.spacing_mm**2 if pixels and pd.notna(image.spacing_mm) else None
+        kind, raw_name = dict(calc=("calcification_region", "calcification"), mass=("mass", "mass"))[case.family]
+        rows.append(dict(image_id=case.image_id, lesion_id=f"{case.image_id}_{case.family}_{case.abnormality}", kind=kind, outline="", area_mm2=area,
+                         mask_path=relative_path(path, raw_dir) if path else None, raw_name=raw_name)
+                    | {k: getattr(case, k) for k in ("pathology", "morphology", "distribution", "abnormality", "subtlety", "birads", "patient_id", "official_split", "family", "table")})
+    return check_table(LESIONS, pd.DataFrame(rows), "lesions")
+
+def _mask_size(paths, shape, case):
+    "(path, pixels, reason) of the mask among an abnormality's files"
+    if paths is None: return None, None, None
+    try: path, mask = find_mask(paths, shape, case)
+    except BadInput as e: return None, None, e.reason
+    return path, int(mask.sum()), None

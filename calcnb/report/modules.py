@@ -6,20 +6,21 @@
 __all__ = ['imported_modules', 'notebook_imports', 'modules_of']
 
 # %% ../../nbs/report/modules.ipynb #87005d09
-import ast, json
+import ast, json, re
 from pathlib import Path
 
 from ..formats.files import project_root
 
 # %% ../../nbs/report/modules.ipynb #ecaab1a2
 def imported_modules(source:str, package="calcnb") -> set[str]:
-    "Dotted names that a Python source imports from `package`, absolute or relative (relative ones taken as from a module of `package`)"
+    "Dotted names that a Python source imports from `package`, absolute, relative (taken as from a module of `package`) or named as `module:object`"
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or node.level):
             base = ".".join(filter(None, [package if node.level else "", node.module]))
             found |= {base, *(f"{base}.{a.name}" for a in node.names)}
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"\w+(\.\w+)+:\w+", str(node.value)): found.add(node.value.split(":")[0])
     return {name for name in found if name.startswith(f"{package}.")}
 
 # %% ../../nbs/report/modules.ipynb #a2436675
