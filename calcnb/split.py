@@ -159,12 +159,13 @@ def box_sums(mask, row, col, size:int) -> np.ndarray:
 
 # %% ../nbs/04_split.ipynb #795c31bd
 def speck_pixels(linear, breast) -> np.ndarray: # bool, rows × columns
-    "Pixels that stand out of their surroundings as a calcification would: above four robust deviations of a band of 2 to 5 px"
+    "Pixels that stand out of their surroundings as a calcification would: a band of 2 to 5 px, relative to the grey level, above four robust deviations; not along the skin"
     fine, coarse = (cv2.GaussianBlur(linear.astype(np.float32), (0, 0), s) for s in (1.2, 3.5))
-    inside = np.asarray(breast) > 0
-    band = fine - coarse
-    some = band[::7, ::7][inside[::7, ::7]]
-    return inside & (band > 4*1.4826*np.median(np.abs(some))) if some.size else inside
+    inside = (np.asarray(breast) > 0).astype(np.uint8)
+    band = (fine - coarse) / np.maximum(coarse, 1)
+    some = band[::3, ::3][inside[::3, ::3] > 0]
+    deep = cv2.erode(inside, np.ones((31, 31)), borderValue=1) > 0
+    return deep & (band > 4*1.4826*np.median(np.abs(some))) if some.size else deep
 
 def patch_table(
     breast,              # rows × columns, 0 = outside
