@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['in_groups', 'missing_values', 'draw_counts', 'lesions_per_image', 'diameter_mm', 'draw_per_image', 'draw_sizes',
            'split_overlap', 'patients_in_two_splits', 'in_words', 'pick_examples', 'shrink', 'draw_lesions',
-           'grey_histogram']
+           'grey_histogram', 'look_at', 'find_copies', 'tidy_names', 'lesion_mask', 'write_tidy', 'write_tables']
 
 # %% ../nbs/01_explore.ipynb #66fdbb23
 from itertools import combinations
+from pathlib import Path
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,8 +19,11 @@ import seaborn as sns
 from tqdm.auto import tqdm
 
 from .formats.catalogue import outline_points, write_catalogue, write_lesions
-from .formats.files import BadInput
-from .formats.layouts import annotation_of, get_layout
+from .formats.files import BadInput, atomic_path
+from .formats.layouts import annotation_of, each, get_layout
+from .formats.png import write_png
+from .image.alike import near_pairs, pixel_hash, texture
+from .image.masks import disc, fill_polygon
 from .report.figures import COLOURS, PALETTE, contact_sheet, draw_outline, use_style
 from .report.stage import Stage, check_number
 
@@ -134,3 +139,69 @@ def grey_histogram(pixels:np.ndarray, bins:int=60) -> tuple[np.ndarray, np.ndarr
     values = pixels[::2, ::2].ravel() / max(1., np.percentile(pixels, 99.95))
     density, edges = np.histogram(values[values > 0.02], bins, (0, 1.2), density=bool((values > 0.02).any()))
     return (edges[1:] + edges[:-1])/2, density
+
+# %% ../nbs/01_explore.ipynb #231c7111
+def look_at(source, raw_dir, path:str): # → (fingerprint of the pixels, texture or None), or the fault
+    "What tells one picture from another; the texture is None where no breast is found"
+    try: pixels = source.read_image(raw_dir, path).pixels
+    except BadInput as e: return e
+    try: return pixel_hash(pixels), texture(pixels).astype(np.float16)
+    except (BadInput, cv2.error): return pixel_hash(pixels), None
+
+def find_copies(images:pd.DataFrame, looks:list) -> pd.DataFrame: # one, other, kind, distance, patients
+    "Pairs of images that are the same picture; `looks` as `look_at` gives them, in the order of `images`"
+    images, looks = images.reset_index(drop=True), [None if isinstance(look, BadInput) else look for look in looks]
+    fingerprint = pd.Series([look and look[0] for look in looks], dtype=object)
+    groups = fingerprint.dropna().groupby(fingerprint).groups.values()
+    pairs = [(group[0], other, "identical", 0.) for group in groups for other in group[1:]]
+    seen = [n for n, look in enumerate(looks) if look and look[1] is not None]
+    near = near_pairs([looks[n][1].astype(np.float32) for n in seen])
+    pairs += [(seen[i], seen[j], "copy", d) for i, j, d in zip(near.i, near.j, near.distance) if fingerprint[seen[i]] != fingerprint[seen[j]]]
+    return pd.DataFrame([dict(one=images.image_id[i], other=images.image_id[j], kind=kind, distance=distance, patients="one" if images.patient_id[i] == images.patient_id[j] else "two")
+                         for i, j, kind, distance in sorted(pairs)], columns=["one", "other", "kind", "distance", "patients"])
+
+# %% ../nbs/01_explore.ipynb #789d57d5
+def tidy_names(images:pd.DataFrame, lesions:pd.DataFrame) -> pd.DataFrame: # image_id, lesion_id (None for the image itself), name
+    "Names for all images on disk and for all their lesions with a shape: `P_00038_LEFT_CC.png`, `P_00038_LEFT_CC_1.png`, numbers unique within the image"
+    on_disk = images[images.path.notna()]
+    shaped = lesions[lesions.image_id.isin(on_disk.image_id) & ((lesions.outline != "") | lesions.mask_path.notna())]
+    rows = [dict(image_id=i, lesion_id=None, name=f"AllPng/{i}.png") for i in on_disk.image_id]
+    for image_id, group in shaped.groupby("image_id", sort=True):
+        wanted = pd.to_numeric(group.get("abnormality", pd.Series(np.nan, group.index)))
+        own = wanted.notna() & ~wanted.duplicated()
+        free = (n for n in range(1, 10**6) if n not in set(wanted[own]))
+        numbers = [int(w) if o else next(free) for w, o in zip(wanted, own)]
+        rows += [dict(image_id=image_id, lesion_id=lesion, name=f"Masks/{image_id}_{n}.png") for lesion, n in zip(group.lesion_id, numbers)]
+    return pd.DataFrame(rows, columns=["image_id", "lesion_id", "name"])
+
+# %% ../nbs/01_explore.ipynb #28de582d
+def lesion_mask(row, shape, radius_px:float, read_mask) -> np.ndarray: # bool, `shape`
+    "One lesion as a mask: its outline filled, its point as a disc, or its mask file"
+    points = outline_points(row.outline)
+    if len(points) == 0: return read_mask(row.mask_path)
+    return disc(points[0], radius_px, shape) if len(points) == 1 else fill_polygon(points, shape)
+
+def write_tidy(
+    image,                # row of the catalogue
+    lesions:pd.DataFrame, # all lesions
+    plan:pd.DataFrame,    # rows of `tidy_names` for this image
+    source, raw_dir,      # a layout, and its folder
+    folder:Path,
+    point_radius_mm:float,
+) -> list: # (name, reason) of masks that could not be written
+    "Write one image, 16 bits, and its masks as PNG; `BadInput` where the image cannot be read"
+    shape, lost = (int(image.rows), int(image.cols)), []
+    write_png(folder/f"AllPng/{image.image_id}.png", source.read_image(raw_dir, image.path).pixels)
+    rows = lesions.set_index("lesion_id")
+    for lesion_id, name in plan.dropna(subset="lesion_id")[["lesion_id", "name"]].itertuples(index=False):
+        try: mask = lesion_mask(rows.loc[lesion_id], shape, point_radius_mm/(image.spacing_mm if pd.notna(image.spacing_mm) else 0.05), lambda path: source.read_mask(raw_dir, path, shape))
+        except BadInput as e: lost.append((name, e.reason)); continue
+        write_png(folder/name, mask)
+    return lost
+
+def write_tables(folder:Path, images:pd.DataFrame, lesions:pd.DataFrame, plan:pd.DataFrame):
+    "`images.csv` and `lesions.csv` beside the tidy PNG files"
+    columns = ["image_id", "patient_id", "laterality", "view", "pathology", "density", "birads", "spacing_mm", "spacing_source", "official_split"]
+    listed = plan.dropna(subset="lesion_id").rename(columns=dict(name="mask")).merge(lesions.drop(columns=["image_id", "outline", "mask_path"]), on="lesion_id")
+    for name, table in (("images", images[images.path.notna()][columns]), ("lesions", listed)):
+        with atomic_path(folder/f"{name}.csv") as tmp: table.to_csv(tmp, index=False)
