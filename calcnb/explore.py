@@ -51,7 +51,7 @@ def draw_counts(ax, table:pd.DataFrame, column:str, title:str=None, most:int=10,
     hues = [p for p in ("malignant", "benign", "normal", "unknown") if (data.pathology == p).any()]
     sns.histplot(data, y="value", hue="pathology", hue_order=hues, palette={p: COLOURS[p] for p in hues}, multiple="stack", shrink=0.8, alpha=1, linewidth=0, legend=legend, ax=ax)
     if legend: sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1))
-    ax.set(title=title or column, ylabel="", xlabel=""); ax.tick_params(labelsize=9)
+    ax.set(title=title or column, ylabel="", xlabel=""); ax.tick_params(labelsize=9); ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 
 # %% ../nbs/01_explore.ipynb #37b7dc67

@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ..formats.files import BadInput, atomic_path, project_root, resolve_path
-from .stage import LAYOUTS, STAGES, check_choice, check_number
+from .stage import LAYOUTS, STAGES, check_choice, check_number, hide_places
 
 # %% ../../nbs/report/command.ipynb #12996951
 KEYS = {"title", "summary", "caution", "layout", "raw_dir", "work_dir", "report_dir", "seed", "profile", "stages", "parameters", "profiles"}
@@ -101,6 +101,7 @@ def run(
         write_config(work_dir/"config.yaml", config)
         targets = [report_dir/"metrics"/f"{s}.json" for s in stages or config["stages"]]
         result = subprocess.run(snakemake_command(work_dir/"config.yaml", targets, cores, ["--force"] if force else []), env=_environment(), cwd=project_root())
+        for log in (report_dir/"logs").glob("*.log"): hide_places(log, config)
         if pages: print_index(config, only_if_changed=True)
     return result.returncode
 

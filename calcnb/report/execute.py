@@ -13,7 +13,7 @@ import nbformat, papermill
 from papermill.exceptions import PapermillExecutionError
 
 from ..formats.files import atomic_path, project_root
-from .stage import STAGES
+from .stage import STAGES, hide_places, place_names, without_places
 
 # %% ../../nbs/report/execute.ipynb #6ef9ff9b
 def status_path(report_dir, stage:str) -> Path: return Path(report_dir)/"status"/f"{stage}.json"
@@ -54,5 +54,7 @@ def run_stage(
     try: error or papermill.execute_notebook(str(notebook), str(out), parameters, engine_name="nbdev", progress_bar=False, cwd=str(project_root()), flags=flags,
                                     autosave_cell_every=0)
     except PapermillExecutionError as e: error = f"{e.evalue}" if e.ename == "BadInput" else f"{e.ename}: {e.evalue}"
+    error = without_places(error, place_names(parameters))
+    if out.exists(): hide_places(out, parameters)
     write_status(report_dir, stage, "failed" if error else "done", seconds=round(time.time() - started, 2), error=error)
     return error
