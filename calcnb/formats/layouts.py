@@ -79,7 +79,8 @@ def image_cells(header, path, raw_dir, spacing_mm) -> dict:
                 photometric=header.photometric, bits=header.bits)
 
 # %% ../../nbs/formats/layouts.ipynb #779af113
-LAYOUTS = {"inbreast": "calcnb.formats.inbreast:INbreast", "cbis-ddsm": "calcnb.formats.cbis:CBIS", "mias": "calcnb.formats.mias:MIAS"}
+LAYOUTS = {"inbreast": "calcnb.formats.inbreast:INbreast", "cbis-ddsm": "calcnb.formats.cbis:CBIS", "mias": "calcnb.formats.mias:MIAS",
+           "folder": "calcnb.formats.folder:Folder", "deepmica": "calcnb.formats.folder:DeepMiCa"}
 
 def get_layout(name:str) -> Layout:
     "The layout of that name; `BadInput` for another one"
