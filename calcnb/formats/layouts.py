@@ -9,6 +9,7 @@ __all__ = ['LAYOUTS', 'Layout', 'annotation_of', 'with_spacing', 'relative_path'
 # %% ../../nbs/formats/layouts.ipynb #78b45db3
 import pkgutil
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import joblib
@@ -80,9 +81,11 @@ def image_cells(header, path, raw_dir, spacing_mm) -> dict:
 
 # %% ../../nbs/formats/layouts.ipynb #779af113
 LAYOUTS = {"inbreast": "calcnb.formats.inbreast:INbreast", "cbis-ddsm": "calcnb.formats.cbis:CBIS", "mias": "calcnb.formats.mias:MIAS",
-           "folder": "calcnb.formats.folder:Folder", "deepmica": "calcnb.formats.folder:DeepMiCa"}
+           "folder": "calcnb.formats.folder:Folder", "deepmica": "calcnb.formats.folder:DeepMiCa", "chest": "calcnb.formats.chest:Chest"}
+for _entry in metadata.entry_points(group="calcnb.layouts"): LAYOUTS.setdefault(_entry.name, _entry.value)
 
 def get_layout(name:str) -> Layout:
-    "The layout of that name; `BadInput` for another one"
+    "The layout of that name; `BadInput` for another one, and for one that cannot be imported"
     if name not in LAYOUTS: raise BadInput("layout", f"{name!r} is not one of {', '.join(LAYOUTS)}")
-    return pkgutil.resolve_name(LAYOUTS[name])()
+    try: return pkgutil.resolve_name(LAYOUTS[name])()
+    except (ImportError, AttributeError, ValueError) as e: raise BadInput("layout", f"{name!r} is registered as {LAYOUTS[name]}, which cannot be imported ({type(e).__name__})") from None
