@@ -94,8 +94,8 @@ def read_picture(path,
         pixels, rows, cols, top = _read_pgm(path, with_pixels)
         return DicomImage(None if pixels is None else pixels.astype(np.uint16), rows, cols, None, "none in the file", None, None, top.bit_length(), "MONOCHROME2", "", "PGM", None)
     with _open(path) as image:
-        pixels = _decode(path, image) if with_pixels else None
-        return DicomImage(pixels, image.height, image.width, None, _spacing_words(image), None, None, _MODES[image.mode], "MONOCHROME1" if _is_white(image) else "MONOCHROME2", "", image.format, None)
+        pixels = _decode(path, image) if with_pixels or image.mode not in ("1", "L", "I;16", "I;16B", "I;16L") else None # whether colours are grey, only pixels tell
+        return DicomImage(pixels if with_pixels else None, image.height, image.width, None, _spacing_words(image), None, None, _MODES[image.mode], "MONOCHROME1" if _is_white(image) else "MONOCHROME2", "", image.format, None)
 
 # %% ../../nbs/formats/picture.ipynb #c2d3666c
 def is_dicom(path) -> bool:
