@@ -9,6 +9,8 @@ import time
 import nbformat
 import pytest
 
+from calcnb.formats.layouts import LAYOUTS
+
 
 def cards(index):
     return {stage: kind for kind, stage in re.findall(r'class="card is-(\w+)" id="(\w+)"', index)}
@@ -99,7 +101,7 @@ def test_wrong_words_are_one_sentence(toy):
     assert result.returncode == 2 and result.stderr.strip() == "calcnb: study: there is no nothing.yaml; the studies here are toy"
     toy.study["layout"] = "inbrest"
     toy.write()
-    assert toy.run().stderr.strip() == "calcnb: layout: 'inbrest' is not one of inbreast, cbis-ddsm"
+    assert toy.run().stderr.strip() == f"calcnb: layout: 'inbrest' is not one of {', '.join(LAYOUTS)}"
     toy.study.update(layout="inbreast", raw_dir="data/nowhere")
     toy.write()
     assert toy.run().stderr.strip() == "calcnb: raw_dir: there is no folder data/nowhere"
