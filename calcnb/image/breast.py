@@ -27,7 +27,13 @@ def shrink(
     if any(after): image = cv2.copyMakeBorder(image, 0, after[0], 0, after[1], cv2.BORDER_REPLICATE)
     return cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA).astype(np.float32), factor
 
-def _round(radius): return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2*radius + 1, 2*radius + 1))
+def _away(mask):
+    "Distance of each pixel from the nearest one of `mask`, px; 0 inside"
+    if not np.any(mask): return np.full(np.shape(mask), np.inf, np.float32)
+    return cv2.distanceTransform(1 - np.asarray(mask, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+
+def _grown(mask, radius): return _away(mask) <= radius
+def _shrunk(mask, radius): return ~_grown(~mask, radius)
 
 # %% ../../nbs/image/breast.ipynb #c1457b13
 def _otsu(small):
@@ -43,8 +49,9 @@ def air_level(
 ) -> float: # grey level; below all of the image where no air is in sight
     "The level above which a pixel is not air; what is over half as bright as the breast is none"
     bulk = small > _otsu(small)
+    away = _away(bulk)*spacing_mm
     for distance in (8, 4, 2, 1, 0.5):
-        far = cv2.dilate(bulk.astype(np.uint8), _round(max(1, int(distance/spacing_mm)))) == 0
+        far = away > distance
         if bulk.any() and far.sum() > 0.01*small.size: break
     else: return float(small.min()) - 1
     air, tissue = np.median(small[far]), np.median(small[bulk])
@@ -86,9 +93,10 @@ def orient(image, side:str) -> np.ndarray:
 # %% ../../nbs/image/breast.ipynb #8f94c721
 def _morph(mask, operation, radius):
     "Opening or closing that does not nibble at the image's edges"
-    k, beyond = 2*radius + 1, cv2.BORDER_REPLICATE if operation == cv2.MORPH_OPEN else cv2.BORDER_CONSTANT
-    wide = cv2.copyMakeBorder(mask.astype(np.uint8), k, k, k, k, beyond)
-    return cv2.morphologyEx(wide, operation, _round(radius))[k:-k, k:-k] > 0
+    k = int(radius) + 2
+    wide = cv2.copyMakeBorder(mask.astype(np.uint8), k, k, k, k, cv2.BORDER_REPLICATE if operation == cv2.MORPH_OPEN else cv2.BORDER_CONSTANT) > 0
+    wide = _grown(_shrunk(wide, radius), radius) if operation == cv2.MORPH_OPEN else _shrunk(_grown(wide, radius), radius)
+    return wide[k:-k, k:-k]
 
 def _largest(mask):
     "The largest connected part"
@@ -112,21 +120,21 @@ def _coarse(small, mm):
     inner = small[within]
     if any(border): level = air_level(inner, mm)
     bright = inner > level
-    core = _largest(_morph(bright, cv2.MORPH_OPEN, int(3/mm)))
-    core = _largest(_morph(cv2.dilate(core.astype(np.uint8), _round(2)).astype(bool) & bright, cv2.MORPH_OPEN, int(1.5/mm)))
+    core = _largest(_morph(bright, cv2.MORPH_OPEN, int(3/mm) + 0.5))
+    core = _largest(_morph(_grown(core, 2.5) & bright, cv2.MORPH_OPEN, int(1.5/mm) + 0.5))
     mask = np.zeros(small.shape, bool)
-    mask[within] = _filled(_morph(core, cv2.MORPH_CLOSE, int(10/mm)))
+    mask[within] = _filled(_morph(core, cv2.MORPH_CLOSE, int(10/mm) + 0.5))
     return mask, level, border
 
 def _sharpen(middle, coarse, level, border, factor, mm):
     "The outline on a finer copy: within a millimetre of the coarse one the image itself decides; soft, 0 … 255"
-    wide = cv2.copyMakeBorder(coarse.astype(np.uint8), 4, 4, 4, 4, cv2.BORDER_REPLICATE)
-    keep = np.zeros(coarse.shape, np.uint8); keep[_inner(keep.shape, border)] = 1
-    sure, near = (f(wide, _round(2))[4:-4, 4:-4] * keep for f in (cv2.erode, cv2.dilate))
+    keep = np.zeros(coarse.shape, bool); keep[_inner(keep.shape, border)] = True
+    wide = cv2.copyMakeBorder(coarse.astype(np.uint8), 4, 4, 4, 4, cv2.BORDER_REPLICATE) > 0
+    sure, near = ((f(wide, 2.5)[4:-4, 4:-4] & keep).astype(np.uint8) for f in (_shrunk, _grown))
     size = coarse.shape[1]*factor, coarse.shape[0]*factor
     sure, near = (cv2.resize(m, size, interpolation=cv2.INTER_NEAREST)[:middle.shape[0], :middle.shape[1]] for m in (sure, near))
     mask = (sure > 0) | ((near > 0) & (middle > level))
-    mask = _largest(_morph(mask, cv2.MORPH_OPEN, max(1, round(0.6/mm))))
+    mask = _largest(_morph(mask, cv2.MORPH_OPEN, max(1, round(0.6/mm)) + 0.5))
     smooth = 2*round(0.3/mm) + 1
     return cv2.blur(mask.astype(np.uint8)*255, (smooth, smooth), borderType=cv2.BORDER_REPLICATE)
 
@@ -146,78 +154,142 @@ def breast_mask(
     return cv2.resize(soft, None, fx=fine, fy=fine, interpolation=cv2.INTER_LINEAR)[:image.shape[0], :image.shape[1]] > 127
 
 # %% ../../nbs/image/breast.ipynb #ee13d216
+class _Place(NamedTuple):
+    "The small copies on which the border is sought, and how they are judged"
+    log: np.ndarray      # float32: logarithm of the grey levels
+    texture: np.ndarray  # float32: logarithm of the local deviation of `log`
+    inside: np.ndarray   # float32: 1 in the breast
+    unit: tuple          # spread of `log` and `texture` in the breast
+    top: int             # first row of the breast
+    mm: float            # pixel spacing, mm
+
+def _curves(place, x, y, bow, bend, number):
+    "Points (curves, number) along curves that cut the upper edge at `x` and the chest wall at `y` (px), the unit normal to the breast, and the lengths, mm"
+    x, y, bow, bend = (np.atleast_1d(v).astype(np.float32)[:, None] for v in (x, y, bow, bend))
+    at = np.linspace(0.03, 0.97, number, dtype=np.float32)[None]
+    length = np.hypot(x, y)
+    right, down, off = y/length, x/length, (4*bow*at*(1 - at) + 10*bend*at*(1 - at)*(1 - 2*at))*length
+    return x*(1 - at) + off*right, place.top + y*at + off*down, right, down, length[:, 0]*place.mm
+
+# %% ../../nbs/image/breast.ipynb #17f2645b
+def _sample(image, col, row): return cv2.remap(image, col, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+def _step(image, points, reach):
+    "Difference across the curve between means at one and two `reach` (px) on either side"
+    col, row, right, down, _ = points
+    near, far = ((_sample(image, col - d*right, row - d*down) - _sample(image, col + d*right, row + d*down)) for d in (reach, 2*reach))
+    return (near + far)/2
+
+def _evidence(place, curves, reach:float, number=48):
+    "Score of each curve, and the evidence along it, (curves, number); `reach` in mm"
+    points = _curves(place, *curves, number)
+    evidence = np.clip(_step(place.log, points, reach/place.mm)/place.unit[0], -1, 1) - 0.07*np.clip(_step(place.texture, points, 2/place.mm)/place.unit[1], -1, 1)
+    beyond = (points[0] + 3*reach/place.mm*points[2], points[1] + 3*reach/place.mm*points[3])
+    evidence[_sample(place.inside, *beyond) < 0.5] = 0
+    return evidence.mean(1)*(points[4]/50)**0.3 - 0.5*(np.abs(curves[2]) + 2*np.abs(curves[3])), evidence
+
+# %% ../../nbs/image/breast.ipynb #d0add92f
 def _lines(inside, mm, number=44):
-    "Candidate lines: where they cut the upper edge (x) and the chest wall (y), in px of the small copy, below row `top`"
+    "Straight lines of a grid: where they cut the upper edge (x) and the chest wall (y), px, the first row, and the grid's step, mm"
     top, bottom = np.flatnonzero(inside.any(1))[[0, -1]]
     width = max(1, inside[top:top + max(2, int(5/mm))].any(0).sum())
     x, y = np.meshgrid(np.linspace(0.12, 1.0, number)*width, np.linspace(0.12, 0.95, number)*(bottom - top))
     angle = np.degrees(np.arctan2(x, y))
     within = (angle > 8) & (angle < 65) & (np.minimum(x, y)*mm > 5)
-    return x[within], y[within], top
+    return x[within], y[within], top, 0.88*width/(number - 1)*mm
 
-def _steps(log, inside, x, y, top, reach):
-    "Step of the logarithm across each line at points along it, (lines, points); 0 outside the breast"
-    at = np.linspace(0.05, 0.95, 48)[None]
-    length = np.hypot(x, y)[:, None]
-    col, row, right, down = x[:, None]*(1 - at), top + y[:, None]*at, y[:, None]/length, x[:, None]/length
-    def grey(distance, image=log):
-        to = (col + distance*right).astype(np.float32), (row + distance*down).astype(np.float32)
-        return cv2.remap(image, *to, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    step = (grey(-reach) + grey(-2*reach) - grey(reach) - grey(2*reach))/2
-    return np.where(grey(3*reach, inside.astype(np.float32)) > 0.5, step, 0)
+def _apart(x, y, score, mm, number=5, gap=4.0):
+    "The best lines that lie at least `gap` mm apart"
+    chosen = []
+    for i in np.argsort(-score)[:400]:
+        if all(abs(x[i] - x[j])*mm > gap or abs(y[i] - y[j])*mm > 1.6*gap for j in chosen): chosen.append(i)
+        if len(chosen) == number: break
+    return chosen
 
-# %% ../../nbs/image/breast.ipynb #cd60f858
-def _judge(log, inside, x, y, top, mm):
-    "Score of each line, and the share of it along which the step goes the right way"
-    spread, scores, shares = log[inside].std(), 0, 0
-    for reach in (0.4, 1.0):
-        step = np.clip(_steps(log, inside, x, y, top, reach/mm), -spread, spread)
-        scores = scores + step.mean(1)/(step.std(1) + 0.15*spread)
-        shares = shares + (step > 0.05*spread).mean(1)/2
-    return scores * (np.hypot(x, y)*mm/50)**0.25, shares
+def _settle(place, x, y, grid_mm):
+    "The best curve near a line: its four numbers, score and evidence"
+    best, five = np.array([x, y, 0, 0.]), np.arange(-2, 3)
+    for step, reach, bows, bends in ((2, 1, five, [0]), (1, 0.5, five, [0]), (0.5, 0.25, five, [0]), (0.25, 0.25, [-1, 0, 1], [-1, 0, 1])):
+        if step > 1.5*max(grid_mm, 0.5): continue
+        length, px = np.hypot(*best[:2])*place.mm, step/place.mm
+        grid = [g.ravel() for g in np.meshgrid(best[0] + five*px, best[1] + five*1.5*px, best[2] + np.array(bows)*2*step/length, best[3] + np.array(bends)*2*step/length)]
+        grid[:2] = np.maximum(grid[:2], 3/place.mm)
+        score, evidence = _evidence(place, grid, reach, int(np.clip(length/0.7, 48, 160)))
+        k = np.argmax(score)
+        best = np.array([g[k] for g in grid])
+    return best, score[k], evidence[k]
 
+# %% ../../nbs/image/breast.ipynb #1ef0a3dd
+def _smoother(place, curve):
+    "By how many standard deviations the texture on the breast's side exceeds that on the muscle's, 0 … 2"
+    col, row, right, down, _ = _curves(place, *curve, 48)
+    mean, spread = [], []
+    for side in (-1, 1):
+        to = [np.stack([v + side*d/place.mm*n for d in range(1, 7)]).reshape(6, -1) for v, n in ((col, right), (row, down))]
+        held = (_sample(place.inside, *to) > 0.5) & (to[0] >= 0) & (to[1] >= 0)
+        if held.sum() < 20: return 0.0
+        values = _sample(place.texture, *to)[held]
+        mean.append(values.mean()); spread.append(values.var())
+    return float(np.clip((mean[1] - mean[0])/np.sqrt(np.mean(spread) + 1e-9), 0, 2))
+
+def _texture(log, inside, mm):
+    "Logarithm of the local deviation, 0.3 to 1.5 mm, over the breast's pixels"
+    weight = inside.astype(np.float32)
+    def mean(v, sigma): return cv2.GaussianBlur(v*weight, (0, 0), sigma/mm)/np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma/mm), 1e-3)
+    band = mean(log, 0.3) - mean(log, 1.5)
+    return 0.5*np.log(mean(band*band, 1.0) + 1e-6)
+
+# %% ../../nbs/image/breast.ipynb #6d9fac4c
 class Pectoral(NamedTuple):
     "A pectoral muscle and how far to trust it"
     mask: np.ndarray   # bool, rows × columns
     doubtful: bool
     reason: str        # why it is doubtful, else ""
 
-# %% ../../nbs/image/breast.ipynb #29701738
+def _place(image, breast, spacing_mm):
+    "Small copies of an oblique view, and the whole factor they are smaller by; None where there is no breast"
+    small, factor = shrink(as_grey(image), spacing_mm, 0.35)
+    inside, mm = shrink(np.asarray(breast).astype(np.uint8)*255, spacing_mm, 0.35)[0] > 250, spacing_mm*factor
+    if not inside.any(): return None, factor
+    log = np.log(np.maximum(small, max(1, np.percentile(small[inside][::3], 2))))
+    deep = _shrunk(np.pad(inside, ((1, 1), (0, 1)))[1:-1, :-1], 4/mm)
+    texture = _texture(log, inside, mm)
+    low, high = np.percentile(texture[deep if deep.any() else inside][::3], [16, 84])
+    log = cv2.GaussianBlur(log, (0, 0), max(0.3, 0.2/mm))
+    return _Place(log, texture, inside.astype(np.float32), (max(log[inside].std(), 1e-6), max((high - low)/2, 1e-6)), int(np.flatnonzero(inside.any(1))[0]), mm), factor
+
+def _doubt(score, share, rival):
+    "Whether a border is not to be trusted, and why"
+    if share < 0.6: return True, f"the border is seen along {100*share:.0f} % of its length only"
+    if rival > 0.95: return True, f"another border is nearly as likely ({100*rival:.0f} % of the best score)"
+    if score < 0.17: return True, f"the border is faint (step of {score:.2f} standard deviations)"
+    return False, ""
+
+# %% ../../nbs/image/breast.ipynb #cd497d01
 def pectoral_muscle(
     image,             # uint16, rows × columns, oblique view, chest wall left
     breast,            # bool, from `breast_mask`
     spacing_mm:float,  # pixel spacing, mm
 ) -> Pectoral:
-    "The pectoral muscle of an oblique view as the corner cut off by the best straight line"
-    small, factor = shrink(as_grey(image), spacing_mm, 0.35)
-    inside, mm = shrink(np.asarray(breast).astype(np.uint8)*255, spacing_mm, 0.35)[0] > 250, spacing_mm*factor
-    if not inside.any(): return Pectoral(np.zeros(image.shape, bool), True, "no breast")
-    log = cv2.GaussianBlur(np.log(np.maximum(small, max(1, np.percentile(small[inside], 2)))), (0, 0), max(0.3, 0.2/mm))
-    x, y, top = _lines(inside, mm)
+    "The pectoral muscle of an oblique view: the corner cut off by the best of all nearly straight borders"
+    place, factor = _place(image, breast, spacing_mm)
+    if place is None: return Pectoral(np.zeros(image.shape, bool), True, "no breast")
+    x, y, _, grid_mm = _lines(place.inside > 0, place.mm)
     if not len(x): return Pectoral(np.zeros(image.shape, bool), True, "the breast is too small for a muscle to show")
-    score, _ = _judge(log, inside, x, y, top, mm)
-    rival = _rival(x, y, score)
-    x, y = _around(x[np.argmax(score)], y[np.argmax(score)])
-    score, share = _judge(log, inside, x, y, top, mm)
-    best = np.argmax(score)
-    row, col = np.ogrid[:image.shape[0], :image.shape[1]]
-    mask = ((col/factor)/x[best] + (row/factor - top)/y[best] < 1) & (np.asarray(breast) > 0)
-    return Pectoral(mask, *_doubt(score[best], share[best], rival))
+    score, _ = _evidence(place, (x, y, 0*x, 0*x), float(np.clip(grid_mm/2, 0.25, 1)))
+    found = [_settle(place, x[i], y[i], grid_mm) for i in _apart(x, y, score, place.mm)]
+    final = np.array([score/0.2 + 0.3*_smoother(place, curve) for curve, score, _ in found])
+    best, corners = int(np.argmax(final)), [_corner(place, curve, place.log.shape, 1) for curve, *_ in found]
+    other = [f for f, c in zip(final, corners) if 2*(c & corners[best]).sum() < 0.9*(c.sum() + corners[best].sum())]
+    rival = max(other, default=0)/max(final[best], 1e-6)
+    return Pectoral(_corner(place, found[best][0], image.shape, factor) & (np.asarray(breast) > 0), *_doubt(found[best][1], (found[best][2] > 0.05).mean(), rival))
 
-def _around(x, y, share=0.08, number=17):
-    "Lines near one"
-    f = np.linspace(1 - share, 1 + share, number)
-    return tuple(a.ravel() for a in np.meshgrid(x*f, y*f))
-
-def _rival(x, y, score):
-    "Score of the best line that is clearly another one, as a share of the best of all"
-    best = np.argmax(score)
-    other = np.maximum(np.abs(np.log(x/x[best])), np.abs(np.log(y/y[best]))) > 0.25
-    return float(np.max(score[other], initial=0)/max(score[best], 1e-6))
-
-def _doubt(score, share, rival):
-    "Whether a line is not to be trusted, and why"
-    if share < 0.8: return True, f"the border is seen along {100*share:.0f} % of its length only"
-    if rival > 0.9: return True, f"another border is nearly as likely ({100*rival:.0f} % of the best score)"
-    if score < 1.5: return True, f"the border is faint (score {score:.1f})"
-    return False, ""
+def _corner(place, curve, shape, factor):
+    "The upper left corner of an image that a curve cuts off"
+    x, y, bow, bend = curve
+    at = np.linspace(0, 1, 60)
+    off = 4*bow*at*(1 - at) + 10*bend*at*(1 - at)*(1 - 2*at)
+    line = np.stack([x*(1 - at) + off*y, place.top + y*at + off*x], 1)
+    above, below = line[0] + 60*(line[0] - line[1]), line[-1] + 60*(line[-1] - line[-2])
+    outline = np.vstack([above, line, below, [-1e4, below[1]], [-1e4, above[1]]])
+    return cv2.fillPoly(np.zeros(shape, np.uint8), [np.rint(((outline + 0.5)*factor - 0.5)*16).astype(np.int32)[:, None]], 1, cv2.LINE_8, 4) > 0
