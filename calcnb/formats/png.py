@@ -22,8 +22,10 @@ def write_png(
     image = np.asarray(image)
     image = image.astype(np.uint8)*255 if image.dtype == bool else image
     if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16): raise ValueError(f"{Path(path).name}: {image.dtype} of shape {image.shape} is no grey image of 8 or 16 bits")
-    with atomic_path(path) as tmp:
-        if not cv2.imwrite(str(tmp), image, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]): raise OSError(f"cannot write {Path(path).name}")
+    strategy = cv2.IMWRITE_PNG_STRATEGY_RLE if image.dtype == np.uint16 else cv2.IMWRITE_PNG_STRATEGY_DEFAULT
+    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, strategy, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP])
+    if not done: raise OSError(f"cannot write {Path(path).name}")
+    with atomic_path(path) as tmp: data.tofile(tmp)
 
 def read_png(path) -> np.ndarray: # rows × columns, uint8 or uint16
     "A grey PNG as it is stored; `BadInput` where it is missing, damaged or coloured"
