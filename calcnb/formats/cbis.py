@@ -73,7 +73,7 @@ def case_folder(path:str) -> str|None: # such as Calc-Test_P_00038_LEFT_CC or, o
 
 def series_of(path:str) -> str|None:
     "The last folder of a path that is a DICOM identifier: the series"
-    parts = [p.strip() for p in re.split(r"[/\\]", path) if re.fullmatch(r"\d+(\.\d+){4,}", p.strip())]
+    parts = [p.strip() for p in re.split(r"[/\\]", path) if re.fullmatch(r"(?=.{10})\d+(\.\d+){2,}", p.strip(), re.A)]
     return parts[-1] if parts else None
 
 def _split(case, table:str) -> str|None:
