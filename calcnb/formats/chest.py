@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RULES_FILE', 'DECISIONS', 'SITE_COLUMNS', 'TIME_LIMIT', 'LABEL_COLUMNS', 'DECISION_COLUMNS', 'SCORE_GROUPS',
-           'read_rules', 'read_site', 'score_of', 'sex_of', 'age_of', 'study_id', 'name_all', 'read_labels', 'XRay',
-           'find_folders', 'view_rule', 'first_reasons', 'decide', 'clean_up', 'Chest', 'score_group', 'kept']
+           'read_rules', 'read_site', 'score_of', 'sex_of', 'date_of', 'age_of', 'study_id', 'name_all', 'read_labels',
+           'XRay', 'find_folders', 'view_rule', 'first_reasons', 'decide', 'clean_up', 'Chest', 'score_group', 'kept']
 
 # %% ../../nbs/formats/chest.ipynb #f0e8524c
 import contextlib, datetime, math, sqlite3, time
@@ -35,6 +35,7 @@ def _yaml(path) -> dict:
     if not isinstance(content, dict): raise BadInput(path, "holds no rules")
     return content
 
+# %% ../../nbs/formats/chest.ipynb #28ac65c8
 def read_rules(
     folder=None, # where a file of one's own may lie
 ) -> dict:
@@ -69,7 +70,7 @@ def read_site(path) -> list[dict]: # one a row, with the keys `SITE_COLUMNS`
             there = [name for name in SITE_COLUMNS if name in names]
             rows = db.execute(f"SELECT {', '.join(there)} FROM patient").fetchmany(1_000_000)
     except sqlite3.Error: raise BadInput(path, f"takes over {TIME_LIMIT} s to read" if time.monotonic() > end else "is not a SQLite database that can be read") from None
-    return [dict.fromkeys(SITE_COLUMNS) | dict(zip(there, row)) for row in rows]
+    return [dict.fromkeys(SITE_COLUMNS) | dict(zip(there, row)) | (dict(id=str(row[0])) if isinstance(row[0], int) else {}) for row in rows]
 
 # %% ../../nbs/formats/chest.ipynb #ba853ee9
 def score_of(value) -> tuple: # (score or None, reason or "")
@@ -80,22 +81,26 @@ def score_of(value) -> tuple: # (score or None, reason or "")
     if not math.isfinite(score): return None, "its score is not a number"
     return (None, "its score is negative") if score < 0 else (score, "")
 
+# %% ../../nbs/formats/chest.ipynb #9996d79e
 def sex_of(value) -> str|None:
     "f, m or None"
     word = str(value).strip().lower() if isinstance(value, str) else ""
     return word[0] if word in ("f", "m", "female", "male") else None
 
-def _date(value) -> tuple|None: # (year, month, day), or (year,)
+# %% ../../nbs/formats/chest.ipynb #c828df47
+def date_of(value) -> tuple|None: # (year, month, day), or (year,)
+    "A date, or the year alone"
     text = str(value).strip()[:10] if isinstance(value, (str, int)) else ""
     for form in ("%Y-%m-%d", "%Y%m%d", "%d/%m/%Y"):
         try: day = datetime.datetime.strptime(text, form)
         except ValueError: continue
         return day.year, day.month, day.day
-    return (int(text[:4]),) if text[:4].isascii() and text[:4].isdigit() and not text[4:5].isdigit() else None
+    return (int(text[:4]),) if len(text) >= 4 and text[:4].isascii() and text[:4].isdigit() and not text[4:5].isdigit() else None
 
+# %% ../../nbs/formats/chest.ipynb #a31a613d
 def age_of(birth, rx_date) -> int|None:
     "Age at the X-ray, years, 90 for all over 89; None where the dates do not give one"
-    born, taken = _date(birth), _date(rx_date)
+    born, taken = date_of(birth), date_of(rx_date)
     if not born or not taken: return None
     age = taken[0] - born[0] - (len(born) == len(taken) == 3 and taken[1:] < born[1:])
     return min(age, 90) if 0 <= age <= 120 else None
@@ -108,6 +113,7 @@ def study_id(text, rules:dict) -> str:
     head, _, digits = name.rpartition("_")
     return f"CAC_{int(digits):0{rules['digits']}}" if head.upper() == "CAC" and digits.isascii() and digits.isdigit() and len(digits) < 10 else name
 
+# %% ../../nbs/formats/chest.ipynb #b1e9155f
 def name_all(ids, rules:dict) -> dict: # id as written → name in the study
     "The name of every patient: corrected where the rules correct it, counted through where it is another hospital's"
     successors = {new: old for old, new in rules["replaced_by"].items()}
@@ -150,6 +156,7 @@ class XRay(NamedTuple):
     tag:str                      # PatientID, to be compared and never written
     size:int                     # bytes
 
+# %% ../../nbs/formats/chest.ipynb #34c79483
 def _tags(path) -> tuple: # ViewPosition, upper case, or None where there is none; PatientID
     try: found = pydicom.dcmread(path, specific_tags=["ViewPosition", "PatientID"], stop_before_pixels=True, force=True)
     except Exception: return None, ""
@@ -158,6 +165,7 @@ def _tags(path) -> tuple: # ViewPosition, upper case, or None where there is non
 
 def _look(path) -> tuple: return header_of(path), *_tags(path), Path(path).stat().st_size
 
+# %% ../../nbs/formats/chest.ipynb #c6dfd9c9
 def find_folders(root) -> dict: # folder → its DICOM files
     "The patients' folders and the DICOM files in their `rx`"
     found = {}
@@ -166,6 +174,7 @@ def find_folders(root) -> dict: # folder → its DICOM files
         found[folder] = sorted(path for where in inner for path in where.rglob("*") if path.is_file() and not path.name.startswith(".") and is_dicom(path))
     return found
 
+# %% ../../nbs/formats/chest.ipynb #a8d4f1a3
 def view_rule(word:str|None, rules:dict) -> str:
     "The rule that the word of ViewPosition calls for"
     if not word: return "no_view" if word is None else "empty_view"
@@ -177,7 +186,9 @@ def first_reasons(image:XRay, label, rules:dict) -> list[tuple]: # (rule, reason
     reasons, view = [], view_rule(image.word, rules)
     if isinstance(image.header, BadInput): return [("unreadable", image.header.reason)]
     if image.folder in rules["replaced_by"]: reasons.append(("replaced", f"its folder is replaced by {rules['replaced_by'][image.folder]}"))
-    if image.tag.upper().startswith("CAC_") and study_id(image.tag, rules) != image.patient_id: reasons.append(("other_patient", f"its PatientID is that of {study_id(image.tag, rules)[:12]}"))
+    if image.tag.upper().startswith("CAC_") and study_id(image.tag, rules) != image.patient_id:
+        named = study_id(image.tag, rules)
+        reasons.append(("other_patient", f"its PatientID is that of {named if named[4:].isdigit() else 'another patient'}"))
     said = image.word if image.word and image.word.isalnum() and len(image.word) <= 10 else "something else"
     small = ", and it has less than 1 MB, which the study took for a sign of metadata" if image.size < 1e6 else ""
     reasons.append((view, dict(frontal=f"frontal view ({said})", lateral=f"lateral view ({said})", empty_view="its ViewPosition is empty", no_view=f"it has no ViewPosition{small}", other_view=f"its ViewPosition says {said}")[view]))
@@ -185,12 +196,13 @@ def first_reasons(image:XRay, label, rules:dict) -> list[tuple]: # (rule, reason
     elif math.isnan(label.cac_score): reasons.append(("no_score", "its patient has no score"))
     return reasons
 
+# %% ../../nbs/formats/chest.ipynb #13690527
 def decide(reasons:list, rules:dict) -> tuple: # (decision, rule, reason)
     "The first rule that does not keep, else the first"
     decisions = rules["decisions"] | dict(replaced="drop")
     return next(((decisions[rule], rule, reason) for rule, reason in reasons if decisions[rule] != "keep"), ("keep", *reasons[0]))
 
-# %% ../../nbs/formats/chest.ipynb #13690527
+# %% ../../nbs/formats/chest.ipynb #2d6a8891
 DECISION_COLUMNS = ("what", "patient_id", "image_id", "decision", "rule", "reason")
 
 def clean_up(images:list, # of `Chest.study`
@@ -208,6 +220,7 @@ def clean_up(images:list, # of `Chest.study`
     rows += [("patient", patient, None, decisions["no_image"], "no_image", "has no X-ray on disk" + (", as the study knows" if patient in known["no_image"] else "")) for patient in by_patient if patient not in seen]
     return pd.DataFrame(rows, columns=DECISION_COLUMNS, dtype=object)
 
+# %% ../../nbs/formats/chest.ipynb #3dd05b38
 def _chosen(row:tuple, rules:dict) -> tuple:
     "The decision on one of several frontal images of a patient"
     _, patient, image_id, *_ = row
@@ -242,16 +255,17 @@ class Chest(Layout):
         images, labels, wrong, rules = self.study(raw_dir, jobs)
         table = clean_up(images, labels, wrong, rules)
         for row in table[~table.rule.isin(["frontal", "lateral"])].itertuples(): problems.note(row.image_id or row.patient_id or "site.db", f"{row.reason}: {row.decision}")
-        rows, by_image, by_patient = [], table[table.what == "image"].set_index("image_id"), labels.set_index("patient_id").to_dict("index")
+        rows, by_image, by_patient = [], {row.image_id: row for row in table.itertuples() if row.what == "image"}, labels.set_index("patient_id").to_dict("index")
         for image in images:
             if isinstance(image.header, BadInput): continue
             own = by_patient.get(image.patient_id, dict(cac_score=None, sex=None, age=None))
-            rows.append(_row(image, own, by_image.loc[image.image_id]) | image_cells(image.header, image.path, raw_dir, spacing_mm))
+            rows.append(_row(image, own, by_image[image.image_id]) | image_cells(image.header, image.path, raw_dir, spacing_mm))
         return check_table(CATALOGUE, pd.DataFrame(rows).astype(dict(cac_score=float, age="Int16")) if rows else pd.DataFrame(), "catalogue")
 
     def lesions(self, raw_dir, catalogue, problems, jobs=1): return check_table(LESIONS, pd.DataFrame(), "lesions")
     def read_image(self, raw_dir, path, spacing_mm=None): return with_spacing(read_image_file(Path(raw_dir)/path), spacing_mm)
 
+# %% ../../nbs/formats/chest.ipynb #7802dd04
 def _row(image, own:dict, decided) -> dict:
     "Cells of a catalogue row beside those of the file"
     view = "LAT" if image.word == "LATERALE" else image.word
@@ -259,7 +273,7 @@ def _row(image, own:dict, decided) -> dict:
                 label_source="none", official_split=None, annotation="none", cac_score=own["cac_score"], sex=own["sex"], age=own["age"], site="other" if image.patient_id.startswith("EXT_") else "study",
                 decision=decided.decision, reason=decided.reason)
 
-# %% ../../nbs/formats/chest.ipynb #7802dd04
+# %% ../../nbs/formats/chest.ipynb #afbeb484
 SCORE_GROUPS = ("0", "1–99", "100–399", "400 and more")
 
 def score_group(score) -> str|None:
@@ -267,6 +281,7 @@ def score_group(score) -> str|None:
     if score is None or pd.isna(score): return None
     return SCORE_GROUPS[sum(score >= limit for limit in (1e-9, 100, 400))]
 
+# %% ../../nbs/formats/chest.ipynb #4455d9f3
 def kept(catalogue:pd.DataFrame) -> pd.DataFrame:
     "The rows of a chest catalogue that the rules keep"
     return catalogue[catalogue.decision == "keep"].reset_index(drop=True)

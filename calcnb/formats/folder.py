@@ -38,9 +38,9 @@ def side_and_view(word:str) -> tuple: # L, R or None; view or None
 # %% ../../nbs/formats/folder.ipynb #42d40429
 def parse_name(stem:str) -> dict: # patient_id, laterality, view; each may be None
     "What the name of an image file says, without its suffix"
-    try: named = parse_dicom_name(f"{stem}.dcm")
-    except BadInput: pass
-    else: return {key: named[key] for key in ("patient_id", "laterality", "view")}
+    if "_MG_" in stem.upper():
+        try: return {key: value for key, value in parse_dicom_name(f"{stem}.dcm").items() if key != "image_id"}
+        except BadInput: pass
     words = stem.replace("-", "_").replace(".", "_").replace(" ", "_").split("_")
     said = [side_and_view(word) for word in words]
     first = next((n for n, found in enumerate(said) if any(found)), 0)

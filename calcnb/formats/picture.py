@@ -19,6 +19,7 @@ from .files import BadInput
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _PGM = re.compile(rb"P([25])" + _GAP + rb"(\d{1,6})" + _GAP + rb"(\d{1,6})" + _GAP + rb"(\d{1,6})\s")
 
+# %% ../../nbs/formats/picture.ipynb #838bf5ad
 def _read_pgm(path, with_pixels:bool) -> tuple: # pixels or None, rows, columns, highest value
     "A grey map of Netpbm, plain or raw"
     with open(path, "rb") as f: data = f.read() if with_pixels else f.read(4096)
@@ -33,6 +34,7 @@ def _read_pgm(path, with_pixels:bool) -> tuple: # pixels or None, rows, columns,
     values = _plain_values(path, data[found.end():], rows*cols) if plain else np.frombuffer(data, kind, rows*cols, found.end())
     return values.reshape(rows, cols), rows, cols, top
 
+# %% ../../nbs/formats/picture.ipynb #149e067d
 def _plain_values(path, text:bytes, number:int) -> np.ndarray:
     words = text.split(maxsplit=number)[:number]
     if len(words) < number: raise BadInput(path, f"is cut short: {len(words):,} of {number:,} pixels are there")
@@ -42,6 +44,8 @@ def _plain_values(path, text:bytes, number:int) -> np.ndarray:
 # %% ../../nbs/formats/picture.ipynb #a62e6805
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".pgm")
 _MODES = {"1": 8, "L": 8, "LA": 8, "P": 8, "PA": 8, "RGB": 8, "RGBA": 8, "I;16": 16, "I;16B": 16, "I;16L": 16}
+
+_KINDS = {"F": "floating-point numbers", "I": "signed or 32-bit numbers", "CMYK": "printing colours", "YCbCr": "colours", "LAB": "colours"}
 
 def _open(path) -> Image.Image:
     "A picture with its header read; `BadInput` unless it is a single one of 8 or 16 bits"
@@ -58,8 +62,6 @@ def _open(path) -> Image.Image:
     if image.mode not in _MODES or wide: raise BadInput(path, f"holds {'colours of 16 bits' if wide else _KINDS.get(image.mode, 'values of kind ' + image.mode)}; 8 or 16 bits of grey are read")
     return image
 
-_KINDS = {"F": "floating-point numbers", "I": "signed or 32-bit numbers", "CMYK": "printing colours", "YCbCr": "colours", "LAB": "colours"}
-
 # %% ../../nbs/formats/picture.ipynb #386b0347
 def _decode(path, image:Image.Image) -> np.ndarray: # uint16, as stored
     "The grey levels of a picture; `BadInput` where they are cut short or coloured"
@@ -73,6 +75,7 @@ def _decode(path, image:Image.Image) -> np.ndarray: # uint16, as stored
     array = array.astype(np.uint16) * (255 if array.dtype == bool else 1)
     return 65535 - array if _is_white(image) and image.mode.startswith("I;16") else array
 
+# %% ../../nbs/formats/picture.ipynb #3a736b04
 def _is_white(image) -> bool:
     "Whether a TIFF calls its zeros white; 8-bit ones come turned already"
     return getattr(image, "tag_v2", {}).get(262) == 0
@@ -84,6 +87,7 @@ def _spacing_words(image) -> str:
     except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError): mm = 0
     return "none in the file" + (f" (its dots per inch say {mm:.3g} mm)" if 0.02 <= mm <= 0.25 else "")
 
+# %% ../../nbs/formats/picture.ipynb #c93f26de
 def read_picture(path,
     with_pixels:bool=True, # False reads the header alone
 ) -> DicomImage: # spacing, side and view are None
@@ -112,6 +116,7 @@ def is_image(path) -> bool:
     path = Path(path)
     return not path.name.startswith(".") and (path.suffix.lower() in PICTURES or is_dicom(path))
 
+# %% ../../nbs/formats/picture.ipynb #dbc70f71
 def read_image_file(path) -> DicomImage:
     "A radiograph from a DICOM file or a picture"
     return read_dicom(path) if is_dicom(path) else read_picture(path)
