@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from .catalogue import CATALOGUE, LESIONS, check_table
 from .dicom import DicomImage
@@ -35,6 +36,7 @@ _ALIASES = {"density": "breast density", "laterality": "left or right breast", "
             "calcification type": "calc type", "calcification distribution": "calc distribution", "image path": "image file path", "roi mask path": "roi mask file path",
             "cropped image path": "cropped image file path"}
 
+# %% ../../nbs/formats/cbis.ipynb #6ae8ae52
 def read_header(cells) -> tuple[dict, list[str]]: # our name → position, headers that are spelled as in none of the four tables
     "Where the columns of a table are"
     places, renamed = {}, []
@@ -80,6 +82,7 @@ def _split(case, table:str) -> str|None:
     words = re.search(r"train|test", case or table, re.I)
     return words[0].lower() if words else None
 
+# %% ../../nbs/formats/cbis.ipynb #dc7ec162
 def read_case_folder(case:str) -> dict: # image_id, patient_id, laterality, view, official_split
     "What the name of an image's case folder says, such as `Calc-Test_P_00038_LEFT_CC`"
     _, split, patient, side, view = re.fullmatch(r"(Calc|Mass)-(Training|Test)_(P_\d+)_(LEFT|RIGHT)_(CC|MLO)", case).groups()
@@ -104,6 +107,7 @@ def _case(cells:dict, family:str, table:str) -> dict:
                 raw_morphology=told[0], raw_distribution=told[1], image_case=image_case, mask_case=case_folder(paths[1]) or case_folder(paths[2]) or f"{image_case}_{number}",
                 image_series=series_of(paths[0]), mask_series="|".join(dict.fromkeys(s for s in map(series_of, paths[1:]) if s)) or None, table=table)
 
+# %% ../../nbs/formats/cbis.ipynb #d8a895d2
 def patient_of(cell:str) -> str|None:
     "`P_00038` out of that, of a longer name with it, or of the number alone"
     found = re.search(r"(?:^|_)P_(\d{1,6})(?:_|$)", cell, re.A) or re.fullmatch(r"0*(\d{1,6})(?:\.0+)?", cell, re.A)
@@ -213,6 +217,7 @@ def same_aspect(shape, wanted, tolerance:float=0.01) -> bool:
     "Whether two (rows, columns) have the same proportions within a share of `tolerance`"
     return abs(shape[0]*wanted[1] / (shape[1]*wanted[0]) - 1) <= tolerance
 
+# %% ../../nbs/formats/cbis.ipynb #8992d2de
 def fit_mask(pixels:np.ndarray, shape, name="mask", lossy:bool=False) -> np.ndarray: # bool, `shape`
     "A two-valued picture as a mask of the mammogram's size, nearest neighbour; `BadInput` where it cannot be one"
     if not is_two_valued(pixels, lossy): raise BadInput(name, "has more than two grey levels, or one, so it is not a mask")
@@ -246,50 +251,56 @@ class CBIS(Layout):
     "CBIS-DDSM as its tables say, as the NBIA downloader writes it, or as the JPEG copy on Kaggle"
     name, marks = "cbis-ddsm", ("*case_description*.csv", "[cC]alc*_[tT]*.csv", "[mM]ass*_[tT]*.csv", "csv/*case_description*.csv")
 
-    def cases(self, raw_dir, problems=None) -> pd.DataFrame: # one row a lesion, `CASE_COLUMNS`
-        "The rows of all tables that can be read"
-        root, problems, found = self.root(raw_dir), Problems("cases") if problems is None else problems, []
-        for path in find_tables(root):
-            with problems.skipping(path):
-                cases, remarks = read_cases(path)
-                found.append(cases)
-                for remark in remarks: problems.note(path, remark)
-        if not found: raise BadInput(root, "holds no CBIS-DDSM table that can be read")
-        cases, key = pd.concat(found, ignore_index=True), ["image_id", "family", "abnormality"]
-        own = [family in table.lower() for family, table in zip(cases.family, cases.table)]
-        cases = cases.assign(own=own).sort_values([*key, "own"], ascending=[True]*3 + [False], kind="stable").drop(columns="own")
-        for table, n in cases[cases.duplicated(key)].table.value_counts(sort=False).items(): problems.note(table, f"{n} of its lesions stand in another table as well and count once")
-        return cases.drop_duplicates(key, ignore_index=True)
-
-    def files(self, raw_dir, cases, problems) -> dict: # case folder → image files
-        "The images of each case, by whichever convention they lie on disk"
-        root = self.root(raw_dir)
-        by_case, by_series = index_files(root)
-        if not by_case and not by_series: by_case, by_series = index_files(raw_dir)
-        return by_case | {case: paths for case, paths in _by_series(root, by_series, cases, problems).items() if case not in by_case}
-
-    def catalogue(self, raw_dir, problems, spacing_mm=None, jobs=1):
-        "One row for each image that a table lists or that is on disk"
-        cases = self.cases(raw_dir, problems)
-        index, listed = self.files(raw_dir, cases, problems), dict(list(cases.groupby("image_id")))
-        folders = {image_id: [*group.image_case.unique()] for image_id, group in listed.items()}
-        for case in sorted(index):
-            if (named := _image_case(case)) and case not in folders.setdefault(named["image_id"], []): folders[named["image_id"]].append(case)
-        ids = sorted(folders)
-        found = each(_mammogram, [([p for case in folders[image_id] for p in index.get(case, [])],) for image_id in ids], jobs, "headers", "image")
-        rows = []
-        for image_id, (path, header, reasons) in zip(ids, found):
-            for file, reason in reasons: problems.note(file, reason)
-            if path is None and image_id not in listed: continue
-            rows.append(_case_cells(listed.get(image_id), folders[image_id]) | image_cells(header, path, raw_dir, spacing_mm) | _lossy_cells(path))
-        _note_lossy(rows, problems)
-        return check_table(CATALOGUE, pd.DataFrame(rows), "catalogue")
-
     def lesions(self, raw_dir, catalogue, problems, jobs=1): return _case_lesions(self, raw_dir, catalogue, problems, jobs)
     def read_image(self, raw_dir, path, spacing_mm=None): return with_spacing(read_image_file(Path(raw_dir)/path), spacing_mm)
     def read_mask(self, raw_dir, path, shape): return read_mask(Path(raw_dir)/path, shape)
 
-# %% ../../nbs/formats/cbis.ipynb #c3ae9ea1
+# %% ../../nbs/formats/cbis.ipynb #4f5874dc
+@patch
+def cases(self:CBIS, raw_dir, problems=None) -> pd.DataFrame: # one row a lesion, `CASE_COLUMNS`
+    "The rows of all tables that can be read"
+    root, problems, found = self.root(raw_dir), Problems("cases") if problems is None else problems, []
+    for path in find_tables(root):
+        with problems.skipping(path):
+            cases, remarks = read_cases(path)
+            found.append(cases)
+            for remark in remarks: problems.note(path, remark)
+    if not found: raise BadInput(root, "holds no CBIS-DDSM table that can be read")
+    cases, key = pd.concat(found, ignore_index=True), ["image_id", "family", "abnormality"]
+    own = [family in table.lower() for family, table in zip(cases.family, cases.table)]
+    cases = cases.assign(own=own).sort_values([*key, "own"], ascending=[True]*3 + [False], kind="stable").drop(columns="own")
+    for table, n in cases[cases.duplicated(key)].table.value_counts(sort=False).items(): problems.note(table, f"{n} of its lesions stand in another table as well and count once")
+    return cases.drop_duplicates(key, ignore_index=True)
+
+# %% ../../nbs/formats/cbis.ipynb #70bb9f43
+@patch
+def files(self:CBIS, raw_dir, cases, problems) -> dict: # case folder → image files
+    "The images of each case, by whichever convention they lie on disk"
+    root = self.root(raw_dir)
+    by_case, by_series = index_files(root)
+    if not by_case and not by_series: by_case, by_series = index_files(raw_dir)
+    return by_case | {case: paths for case, paths in _by_series(root, by_series, cases, problems).items() if case not in by_case}
+
+# %% ../../nbs/formats/cbis.ipynb #aadb2e24
+@patch
+def catalogue(self:CBIS, raw_dir, problems, spacing_mm=None, jobs=1):
+    "One row for each image that a table lists or that is on disk"
+    cases = self.cases(raw_dir, problems)
+    index, listed = self.files(raw_dir, cases, problems), dict(list(cases.groupby("image_id")))
+    folders = {image_id: [*group.image_case.unique()] for image_id, group in listed.items()}
+    for case in sorted(index):
+        if (named := _image_case(case)) and case not in folders.setdefault(named["image_id"], []): folders[named["image_id"]].append(case)
+    ids = sorted(folders)
+    found = each(_mammogram, [([p for case in folders[image_id] for p in index.get(case, [])],) for image_id in ids], jobs, "headers", "image")
+    rows = []
+    for image_id, (path, header, reasons) in zip(ids, found):
+        for file, reason in reasons: problems.note(file, reason)
+        if path is None and image_id not in listed: continue
+        rows.append(_case_cells(listed.get(image_id), folders[image_id]) | image_cells(header, path, raw_dir, spacing_mm) | _lossy_cells(path))
+    _note_lossy(rows, problems)
+    return check_table(CATALOGUE, pd.DataFrame(rows), "catalogue")
+
+# %% ../../nbs/formats/cbis.ipynb #6cfd1859
 def _by_series(root, by_series, cases, problems) -> dict: # case → files
     "The files of folders named after series, by dicom_info.csv or, where it does not help, by the tables' own paths"
     if not by_series: return {}
@@ -306,6 +317,7 @@ def _image_case(case:str) -> dict|None:
     "What the name of a case folder says, None for one of an abnormality"
     return None if case[-1].isdigit() or not case_folder(case) else read_case_folder(case)
 
+# %% ../../nbs/formats/cbis.ipynb #8083dc07
 def _lossy_cells(path) -> dict:
     return dict(remark="8-bit JPEG: grey levels and fine detail are lost") if path and Path(path).suffix.lower() in LOSSY else {}
 
@@ -346,6 +358,7 @@ def _case_lesions(layout, raw_dir, catalogue, problems, jobs) -> pd.DataFrame:
                     | {k: getattr(case, k) for k in ("pathology", "morphology", "distribution", "raw_morphology", "raw_distribution", "abnormality", "subtlety", "birads", "patient_id", "official_split", "family", "table")})
     return check_table(LESIONS, pd.DataFrame(rows), "lesions")
 
+# %% ../../nbs/formats/cbis.ipynb #5a8c3c7b
 def _mask_size(paths, shape, case):
     "(path, pixels, reason or remark) of the mask among an abnormality's files"
     if paths is None: return None, None, None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import xlrd
+from fastcore.basics import patch
 
 from .catalogue import CATALOGUE, LESIONS, VIEWS, check_table, outline_area, outline_text
 from .files import BadInput
@@ -46,6 +47,7 @@ def read_rois(path) -> list[dict]: # OsiriX regions with their keys as they are
     if not all(isinstance(roi, dict) for roi in rois): raise BadInput(path, "holds a region that is not a dictionary")
     return rois
 
+# %% ../../nbs/formats/inbreast.ipynb #b8a4e7d5
 def contour_files(root) -> dict: # image_id → path, in the order of the numbers
     "The XML files in `AllXML`, by the number their names begin with"
     found = [path for path in sorted((Path(root)/"AllXML").rglob("*")) if path.suffix.lower() == ".xml" and not path.name.startswith(".")]
@@ -146,6 +148,7 @@ def _table_row(cells:dict) -> tuple[dict, int]:
 # %% ../../nbs/formats/inbreast.ipynb #90a8fe49
 _COMPARED = {"the side": "laterality", "the view": "view", "ACR": "density", "Bi-Rads": "birads"}
 
+# %% ../../nbs/formats/inbreast.ipynb #bc472769
 def merge_tables(listed:pd.DataFrame|None, # the CSV
     longer:pd.DataFrame|None,              # the XLS
 ) -> tuple[dict, list[str]]: # image_id → cells, remarks about the XLS
@@ -189,17 +192,19 @@ class INbreast(Layout):
         table = pd.DataFrame(rows).astype(marks if rows else {})
         return check_table(CATALOGUE, table.drop(columns=[] if table.reindex(columns=marks).notna().any(axis=None) else [*marks], errors="ignore"), "catalogue")
 
-    def lesions(self, raw_dir, catalogue, problems, jobs=1):
-        "One row for each region of the XML files"
-        rows, images, whole = [], catalogue.set_index("image_id"), set()
-        for image_id, path in contour_files(self.root(raw_dir)).items():
-            with problems.skipping(path):
-                rois = read_rois(path)
-                if image_id not in images.index: raise BadInput(path, "has contours for an image that is neither on disk nor in the tables")
-                rows += _inbreast_lesions(path, image_id, rois, images.loc[image_id], problems, whole)
-        lesions = check_table(LESIONS, pd.DataFrame(rows), "lesions")
-        _compare_marks(catalogue, lesions, whole, problems)
-        return lesions
+# %% ../../nbs/formats/inbreast.ipynb #3d5bed42
+@patch
+def lesions(self:INbreast, raw_dir, catalogue, problems, jobs=1):
+    "One row for each region of the XML files"
+    rows, images, whole = [], catalogue.set_index("image_id"), set()
+    for image_id, path in contour_files(self.root(raw_dir)).items():
+        with problems.skipping(path):
+            rois = read_rois(path)
+            if image_id not in images.index: raise BadInput(path, "has contours for an image that is neither on disk nor in the tables")
+            rows += _inbreast_lesions(path, image_id, rois, images.loc[image_id], problems, whole)
+    lesions = check_table(LESIONS, pd.DataFrame(rows), "lesions")
+    _compare_marks(catalogue, lesions, whole, problems)
+    return lesions
 
 # %% ../../nbs/formats/inbreast.ipynb #0c200d08
 def _inbreast_files(root, problems) -> dict: # image_id → (path, parts of its name)
@@ -213,6 +218,7 @@ def _inbreast_files(root, problems) -> dict: # image_id → (path, parts of its 
             found[parts["image_id"]] = path, parts
     return found
 
+# %% ../../nbs/formats/inbreast.ipynb #e55e6959
 def _compare_names(path, named, header, listed, problems):
     "Note where header or table contradict the file's name about side or view"
     for key, words in (("laterality", "side"), ("view", "view")):
@@ -220,6 +226,7 @@ def _compare_names(path, named, header, listed, problems):
         against = [f"the {where} says {value}" for where, value in other.items() if value and named[key] and value != named[key]]
         if against: problems.note(path, f"its name says {named[key]} for the {words}, {' and '.join(against)}; the name counts")
 
+# %% ../../nbs/formats/inbreast.ipynb #29101f2a
 def _inbreast_tables(root, problems) -> dict: # image_id → cells of both tables
     "What the CSV and the XLS say, put together"
     found = {}
@@ -243,6 +250,7 @@ def _inbreast_row(image_id, named:dict, listed:dict, contours:bool) -> dict:
                 view=named.get("view") or listed.get("view"), density=listed.get("density"), birads=birads, pathology=pathology_of(birads), label_source="birads" if birads else "none",
                 official_split=None, annotation="none" if not (listed and contours) else "incomplete" if left_out else "complete") | marks
 
+# %% ../../nbs/formats/inbreast.ipynb #48d6a68b
 def _inbreast_lesions(path, image_id, rois, image, problems, whole) -> list:
     "Rows of the regions of one file; `whole` gathers the images whose every region could be read"
     rows, seen, read = [], {}, 0
@@ -274,4 +282,5 @@ def _compare_marks(catalogue, lesions, whole, problems):
                 problems.note(f"{image.image_id}.xml" if key == "micros" else "INbreast.xls", f"image {image.image_id} has an X under {names[key]}, but its contours are {_listing(kinds)}")
             if found and not marked: problems.note("INbreast.xls", f"image {image.image_id} has no X under {names[key]}, but contours of {_listing(found)}")
 
+# %% ../../nbs/formats/inbreast.ipynb #87d15463
 def _listing(kinds): return ", ".join(sorted(kind.replace("_", " ") for kind in kinds)) or "none"
