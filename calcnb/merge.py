@@ -41,6 +41,7 @@ def parse_xml_file(path) -> dict: # NumberOfROIs, ROIs
     rois = [{key: get_sibling_value(roi, key) for key in dict.fromkeys([*inbreast.ROI_KEYS, *roi])} for roi in inbreast.read_rois(path)]
     return dict(NumberOfROIs=len(rois), ROIs=rois)
 
+# %% ../nbs/02_merge.ipynb #0c4600d4
 def _plain(value):
     "A value that JSON can hold"
     if isinstance(value, (list, tuple)): return [_plain(v) for v in value]
@@ -150,6 +151,7 @@ def image_masks(lesions:pd.DataFrame, # the lesions of one image
         drawn.append((row.image_id, row.lesion_id, row.kind, how, int(part.sum()), outline_area(outline_points(row.outline)) if row.outline else None))
     return masks, numbers, pd.DataFrame(drawn, columns=["image_id", "lesion_id", "kind", "drawn_as", "pixels", "outline_px"]), reasons
 
+# %% ../nbs/02_merge.ipynb #abc49218
 def _draw(row, shape, radius_px, read_mask, image, spacing_mm):
     "A lesion's part of the mask, where it lies and how it came to be"
     points = outline_points(row.outline)
@@ -172,6 +174,7 @@ def closest_window(mask:np.ndarray, size:int) -> tuple[slice, slice]:
 # %% ../nbs/02_merge.ipynb #47167b03
 LINES = dict(calcification=PALETTE[8], cluster=PALETTE[2], calcification_region=PALETTE[2], mass=PALETTE[1], spiculated_region=PALETTE[3])
 
+# %% ../nbs/02_merge.ipynb #c2d6c38e
 def alignment_figure(pictures:list, # (title, pixels, masks by kind, spacing_mm) of each image
     closer_mm:float=12,             # side of the window in the lower row, mm
 ):
@@ -211,6 +214,7 @@ def alignment_picture(pixels, # rows × columns, high = dense
     if spacing_mm: cv2.line(sheet, (left, height + 6), (left + round(5/spacing_mm*times), height + 6), (255, 255, 255), 3)
     return sheet
 
+# %% ../nbs/02_merge.ipynb #b41b51dc
 def _with_outlines(picture, masks, shrunk):
     "Draw the edges of the masks, resampled to the picture's size, in the colours of their kinds"
     for kind, mask in masks.items():
@@ -246,6 +250,7 @@ def write_image_masks(folder,
     if picture_path and masks and pixels is not None: _save_picture(picture_path, alignment_picture(pixels, masks, spacing_mm))
     return rows, drawn, faults + reasons
 
+# %% ../nbs/02_merge.ipynb #6abc2696
 def _save_picture(path, picture):
     with atomic_path(path) as tmp:
         if not cv2.imwrite(str(tmp), picture, [cv2.IMWRITE_PNG_COMPRESSION, 3]): raise OSError(f"cannot write {Path(path).name}")

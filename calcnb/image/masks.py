@@ -156,6 +156,7 @@ def contours(
         loops.append(_corners(np.array(loop[:-1], float) - 1.5))
     return loops
 
+# %% ../../nbs/image/masks.ipynb #01075573
 def _corners(loop):
     "Leave out the points on straight lines"
     before, after = loop - np.roll(loop, 1, 0), np.roll(loop, -1, 0) - loop
