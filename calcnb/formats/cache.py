@@ -31,7 +31,10 @@ def write_cache(
     array.schunk.vlmeta["calcnb"] = dict(shape=list(image.shape), dtype=str(image.dtype), checks=_checks(array), about=about)
     with atomic_path(path) as tmp: tmp.write_bytes(array.to_cframe())
 
-def _checks(array): return [zlib.crc32(array.schunk.get_chunk(n)) for n in range(array.schunk.nchunks)]
+def _checks(array):
+    "A checksum of each square as it is packed; of one of a single value, which is a head of 32 bytes, the last byte alone says which kind"
+    packed = (array.schunk.get_chunk(n) for n in range(array.schunk.nchunks))
+    return [zlib.crc32(p if len(p) > 32 else p[-1:]) for p in packed]
 
 # %% ../../nbs/formats/cache.ipynb #b5a17d21
 class Cached:
