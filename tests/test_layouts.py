@@ -76,7 +76,7 @@ def draw_folder(root, patients=6):
                 save(root / f"{name}.tif", picture)
                 save(root / f"{name}_mask.png", mask)
             elif n % 3 == 1:
-                save(root / "more" / f"{name}.jpg", (picture >> 4).astype(np.uint8), quality=95)
+                save(root / "more" / f"{name}.jpg", np.minimum(picture >> 4, 255).astype(np.uint8), quality=95)
                 save(root / "masks" / "calcification" / f"{name}.png", mask)
             else:
                 write_dicom(root / f"{name}.dcm", picture, PatientID=f"Theodora {n}", PatientName="Zacharewicz^Theodora", PatientBirthDate="19530721", ImagerPixelSpacing=[0.5, 0.5])

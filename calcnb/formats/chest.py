@@ -134,6 +134,7 @@ def read_labels(rows:list, # from `read_site`
         if not isinstance(row["id"], str) or not row["id"].strip(): wrong.append((None, "no_score", f"row {number} has no id")); continue
         patient = names[row["id"]]
         if row["id"] in replaced: wrong.append((patient, "replaced", f"row {number} is replaced by {rules['replaced_by'][row['id']]}")); continue
+        if patient != row["id"] and row["id"] not in rules["replaced_by"].values() and not patient.startswith("EXT_"): wrong.append((patient, "renamed", f"row {number} spells it {row['id'].strip()[:12]}"))
         (score, reason), sex, age = score_of(row["cac_score"]), sex_of(row["sex"]), age_of(row["birth"], row["rx_date"])
         if reason: wrong.append((patient, "no_score", f"row {number}: {reason}"))
         if sex is None: wrong.append((patient, "no_sex", f"row {number}: its sex is missing or neither f nor m"))
@@ -214,7 +215,7 @@ def clean_up(images:list, # of `Chest.study`
     rows = [("image", image.patient_id, image.image_id, *decide(first_reasons(image, by_patient.get(image.patient_id), rules), rules)) for image in images]
     kept, known = Counter(row[1] for row in rows if row[3:5] == ("keep", "frontal")), rules["known"]
     rows = [_chosen(row, rules) if kept[row[1]] > 1 and row[3:5] == ("keep", "frontal") else row for row in rows]
-    decisions = rules["decisions"] | dict(replaced="drop", twice="keep", no_age="keep")
+    decisions = rules["decisions"] | dict(replaced="drop", renamed="keep", twice="keep", no_age="keep")
     rows += [("label", patient, None, decisions[rule], rule, reason) for patient, rule, reason in wrong]
     seen = {image.patient_id for image in images}
     rows += [("patient", patient, None, decisions["no_image"], "no_image", "has no X-ray on disk" + (", as the study knows" if patient in known["no_image"] else "")) for patient in by_patient if patient not in seen]
@@ -254,7 +255,7 @@ class Chest(Layout):
         "One row for each X-ray that can be read"
         images, labels, wrong, rules = self.study(raw_dir, jobs)
         table = clean_up(images, labels, wrong, rules)
-        for row in table[~table.rule.isin(["frontal", "lateral"])].itertuples(): problems.note(row.image_id or row.patient_id or "site.db", f"{row.reason}: {row.decision}")
+        for row in table[~table.rule.isin(["frontal", "lateral", "renamed"])].itertuples(): problems.note(row.image_id or row.patient_id or "site.db", f"{row.reason}: {row.decision}")
         rows, by_image, by_patient = [], {row.image_id: row for row in table.itertuples() if row.what == "image"}, labels.set_index("patient_id").to_dict("index")
         for image in images:
             if isinstance(image.header, BadInput): continue
