@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['DEFAULTS', 'LINES', 'get_sibling_value', 'parse_xml_file', 'lesion_rois', 'save_json', 'load_json', 'merge_data',
            'table_rows', 'match_png', 'draw_lesion', 'image_masks', 'closest_window', 'alignment_figure',
-           'alignment_picture', 'write_image_masks']
+           'alignment_picture', 'write_gallery', 'write_image_masks']
 
 # %% ../nbs/02_merge.ipynb #51e6c1cc
-import json, math, re
+import html, json, math, re
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import joblib
@@ -223,6 +224,16 @@ def _with_outlines(picture, masks, shrunk):
         colour = LINES.get(kind, COLOURS["annotation"]).lstrip("#")
         cv2.drawContours(picture, edges, -1, [int(colour[n:n + 2], 16) for n in (4, 2, 0)], 1)
     return picture
+
+# %% ../nbs/02_merge.ipynb #b5134a8e
+def write_gallery(folder) -> int: # pictures on it
+    "One page with all pictures of a folder, to scroll through; no page where there are none"
+    names, page = sorted(path.name for path in Path(folder).glob("*.png")), Path(folder)/"index.html"
+    if not names: page.unlink(missing_ok=True); return 0
+    style = "body{background:#111;color:#ddd;font:16px sans-serif}img{max-width:100%}"
+    shown = "".join(f'<h2>{html.escape(Path(name).stem)}</h2><img loading="lazy" src="{quote(name)}" alt="outlines over image {html.escape(Path(name).stem)}">\n' for name in names)
+    with atomic_path(page) as tmp: tmp.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Outlines over pixels</title><style>{style}</style>\n<h1>Outlines over pixels</h1>\n{shown}</html>\n', encoding="utf-8")
+    return len(names)
 
 # %% ../nbs/02_merge.ipynb #1630980c
 def write_image_masks(folder,
