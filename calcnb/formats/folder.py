@@ -88,7 +88,7 @@ def read_table(path) -> tuple[pd.DataFrame, list[str]]: # one row an image (`TAB
     if unknown: remarks.append(f"has columns that are not read: {', '.join(unknown)[:80]}")
     for row in rows:
         image_id, cells = row.get("image_id", ""), dict.fromkeys(TABLE_COLUMNS)
-        if not image_id: continue
+        if not Path(image_id).stem: continue
         cells |= dict(image_id=image_id, patient_id=row.get("patient_id") or None)
         for column, convert in _READ.items():
             text = row.get(column) or ""
