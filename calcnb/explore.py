@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['in_groups', 'missing_values', 'draw_counts', 'lesions_per_image', 'diameter_mm', 'draw_per_image', 'draw_sizes',
-           'split_overlap', 'patients_in_two_splits', 'in_words', 'pick_examples', 'shrink', 'draw_lesions',
-           'grey_histogram', 'look_at', 'find_copies', 'tidy_names', 'lesion_mask', 'write_tidy', 'write_tables']
+           'split_overlap', 'patients_in_two_splits', 'in_words', 'pick_examples', 'what_is_known', 'shrink',
+           'draw_lesions', 'grey_histogram', 'look_at', 'find_copies', 'tidy_names', 'lesion_mask', 'write_tidy',
+           'write_tables']
 
 # %% ../nbs/01_explore.ipynb #66fdbb23
 from itertools import combinations
@@ -115,6 +116,12 @@ def pick_examples(images:pd.DataFrame, lesions:pd.DataFrame, number:int) -> pd.D
     on_disk = on_disk.assign(without=~on_disk.image_id.isin(lesions.image_id), rank=on_disk.pathology.map(dict(malignant=0, benign=1)).fillna(2))
     found = on_disk.sort_values(["without", "rank", "image_id"]).assign(turn=lambda d: d.groupby("patient_id").cumcount())
     return found.sort_values(["turn", "without", "rank", "image_id"]).head(number).sort_values("image_id").drop(columns=["without", "rank", "turn"])
+
+def what_is_known(row) -> str:
+    "A few words about an image, for its title: what the radiologist or the scan said"
+    score = getattr(row, "cac_score", None)
+    if row.dataset == "chest": return f"{row.view if isinstance(row.view, str) else 'view unknown'}, " + ("no score" if pd.isna(score) else f"score {score:g}")
+    return f"{row.pathology}, density {'unknown' if pd.isna(row.density) else row.density}"
 
 def shrink(pixels:np.ndarray, most:int=700) -> tuple[np.ndarray, int]: # smaller image, pixels of the source a pixel
     "An image of at most `most` rows and columns, by means of whole blocks"
