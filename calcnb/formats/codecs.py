@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FRAMES', 'NATIVE', 'JPEG2000', 'DECODERS', 'PACKAGES', 'StreamFacts', 'segments', 'stream_facts', 'check_lossless',
-           'huffman_tables', 'check_runs', 'by_openjpeg', 'by_charls', 'by_pillow', 'by_rle', 'by_dicomsdl', 'by_gdcm',
-           'find_decoder', 'decode']
+           'check_end', 'huffman_tables', 'check_runs', 'by_openjpeg', 'by_charls', 'by_pillow', 'by_rle',
+           'by_dicomsdl', 'by_gdcm', 'find_decoder', 'decode']
 
 # %% ../../nbs/formats/codecs.ipynb #2c3d1aa6
 import contextlib, importlib.util, io, os, re, threading
@@ -60,7 +60,11 @@ def check_lossless(stream:bytes):
         elif mark == 0xC4: tables |= huffman_tables(body)
         elif mark == 0xDA: _check_scan(body, tables, bits, component)
         elif not (0xE0 <= mark <= 0xEF or mark == 0xFE or (mark == 0xDD and len(body) == 2)): raise ValueError("segment")
-    stop = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(stream, end)
+    check_end(stream, end, rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+def check_end(stream:bytes, scan:int, marker:bytes):
+    "Raise `ValueError` unless the first marker after the scan begins at `scan` is the image's end; `marker` is a pattern"
+    stop = re.compile(marker).search(stream, scan)
     if not stop or stop[0] != b"\xff\xd9": raise ValueError("end")
 
 def _check_scan(body:bytes, tables:set, bits:int, component:int|None):
@@ -104,8 +108,9 @@ def by_openjpeg(stream, facts, allocated): # JPEG 2000, also with high throughpu
     from openjpeg.utils import decode_pixel_data
     return np.frombuffer(decode_pixel_data(stream, version=2), f"<{'i' if facts.signed else 'u'}{2 if facts.bits > 8 else 1}")
 
-def by_charls(stream, facts, allocated): # JPEG-LS
+def by_charls(stream, facts, allocated): # JPEG-LS; without its end it would search for seconds
     from jpeg_ls import decode_pixel_data
+    check_end(stream, [end for _, _, end in segments(stream)][-1], rb"\xff[\x80-\xcf\xd8-\xfe]")
     return np.frombuffer(decode_pixel_data(stream)[0], "<u2" if facts.bits > 8 else np.uint8)
 
 def by_pillow(stream, facts, allocated): # JPEG of 8 bits
