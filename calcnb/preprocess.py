@@ -9,7 +9,7 @@ __all__ = ['WINDOWS', 'CACHED', 'Transform', 'plan_transform', 'as_transform', '
            'grey_curve']
 
 # %% ../nbs/03_preprocess.ipynb #6f690a9f
-import hashlib, json, math, time
+import hashlib, json, math, sys, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -274,8 +274,15 @@ def prepare_all(images:pd.DataFrame, masks_of:dict, layout:str, raw_dir:Path, fo
         return prepare(image, masks_of.get(image["image_id"], []), lambda path: reader.read_image(raw_dir, path, spacing), folder, given, cache, signed, code)
     rows = images.to_dict("records")
     work = joblib.Parallel(n_jobs=min(jobs, max(1, len(rows))), idle_worker_timeout=10, return_as="generator")(joblib.delayed(task)(row) for row in rows)
-    results = list(tqdm(work, total=len(rows), desc="preprocess", unit="image"))
+    results = []
+    try: results.extend(tqdm(work, total=len(rows), desc="preprocess", unit="image"))
+    except KeyboardInterrupt:
+        print(f"\nStopped. {_finished(folder, rows)} of {len(rows)} images are finished; run again to go on with the others.", file=sys.stderr, flush=True)
+        raise
     return [record for record, _ in results if record], [problem for _, found in results for problem in found]
+
+# %% ../nbs/03_preprocess.ipynb #d4c9253a
+def _finished(folder, rows): return sum((folder/"records"/f"{row['image_id']}.json").exists() for row in rows)
 
 # %% ../nbs/03_preprocess.ipynb #3465c1bd
 def show_steps(axes, source, record:dict, folder:Path, title:str):
