@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from .formats.cache import write_cache
 from .formats.catalogue import read_catalogue
+from .formats.chest import kept
 from .formats.dicom import DicomImage, apply_window
 from .formats.files import BadInput, Problems, atomic_path, sha256
 from .formats.layouts import get_layout
@@ -169,17 +170,18 @@ def preprocess_image(
     window="none",          # one of `WINDOWS`
     pixel_mm=None,          # mm: size of the processed pixels
     long_side=None,         # px: longer side of the processed image
+    whole=False,            # the whole image is kept, unmirrored: radiographs of other parts than the breast
 ) -> Processed:
     "Orient, find the breast, cut, size, and raise local contrast; `BadInput` where no breast is found"
     assumed = source.spacing_mm or 240/max(source.pixels.shape)
-    breast = breast_mask(source.pixels, assumed)
-    flipped = chest_side(breast) == "R"
+    breast = np.ones(source.pixels.shape, bool) if whole else breast_mask(source.pixels, assumed)
+    flipped = not whole and chest_side(breast) == "R"
     box = around(breast, round(margin_mm/assumed), flipped)
     native = plan_transform(breast.shape, flipped, box)
     transform = plan_transform(breast.shape, flipped, box, scale_for(source.spacing_mm, box, pixel_mm, long_side))
     levels, shown = windowed(source, window, breast)
     pixels, breast = (from_source(a, native) for a in (levels, breast))
-    muscle = pectoral_muscle(pixels if window == "none" else from_source(source.pixels, native), breast, assumed) if source.view == "MLO" else None
+    muscle = pectoral_muscle(pixels if window == "none" else from_source(source.pixels, native), breast, assumed) if source.view == "MLO" and not whole else None
     pixels, breast = _scaled(pixels, transform, True), _scaled(breast, transform, False)
     if muscle: muscle = muscle._replace(mask=_scaled(muscle.mask, transform, False))
     if remove_pectoral and muscle and not muscle.doubtful: breast = breast & ~muscle.mask
