@@ -211,6 +211,22 @@ class Mine(Folder):
 
 
 @pytest.mark.slow
+def test_a_chest_study_is_cleaned_by_a_table_and_prepared(tmp_path):
+    draw_chest(tmp_path / "raw")
+    before = {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
+    done = run("chest", tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()} == before
+    decisions = pd.read_csv(tmp_path / "work/preprocess/decisions.csv")
+    assert decisions[decisions.what == "image"].decision.value_counts().to_dict() == {"keep": 4, "drop": 2, "review": 1}
+    kept = decisions.image_id[(decisions.what == "image") & (decisions.decision == "keep")]
+    assert {path.stem for path in (tmp_path / "work/preprocess/images").glob("*.png")} == set(kept)
+    picture = np.asarray(Image.open(next((tmp_path / "work/preprocess/images").glob("*.png"))))
+    assert max(picture.shape) == 1024 and abs(picture.shape[1] / picture.shape[0] - 320 / 400) < 0.01
+    assert not told_of_a_person(tmp_path)
+
+
+@pytest.mark.slow
 def test_a_layout_of_ones_own_is_accepted_by_the_command_and_the_stages(tmp_path):
     package = tmp_path / "site"
     (package / "mine-1.dist-info").mkdir(parents=True)
