@@ -292,7 +292,7 @@ def show_steps(axes, source, record:dict, folder:Path, title:str):
     breast = load(folder, "breast", record["image_id"])
     spacing = record["spacing_mm"] if pd.notna(record["spacing_mm"]) else None
     grey, step = small(source.pixels)
-    draw_outline(show_image(axes[0], grey, spacing and spacing*step, title, (0, np.percentile(grey, 99.9))), small(to_source(breast, as_transform(record)))[0] > 127, COLOURS["breast"])
+    draw_outline(show_image(axes[0], grey, spacing and spacing*record["scale"]*step, title, (0, np.percentile(grey, 99.9))), small(to_source(breast, as_transform(record)))[0] > 127, COLOURS["breast"])
     for ax, part, words in zip(axes[1:], ("linear", "images"), ("own grey levels", "CLAHE")):
         image, step = small(load(folder, part, record["image_id"]))
         show_image(ax, image, spacing and spacing*step, words)
