@@ -143,7 +143,7 @@ def read_cases(path) -> tuple[pd.DataFrame, list[str]]: # one row a lesion (`CAS
     if (lost := _lost_subtlety(places, rows[0], rows[1:])) is not None: places["subtlety"], remarks = lost, [*remarks, "a column without a header is read as subtlety"]
     found, length = [], len(rows[0])
     for row in rows[1:]:
-        if _plain(row[0]) == _plain(rows[0][0]) and (again := read_header(row)[0]) and _family(again):
+        if _plain(row[0]) == _plain(rows[0][0]) and (again := read_header(row)[0]) and _family(again) and all(_plain(c) in again for c in COMMON):
             places, length, family = again, len(row), _family(again); counts["headers"] += 1; continue
         case = _read_row(row, places, length, family, Path(path).name, counts)
         if case: found.append(case)

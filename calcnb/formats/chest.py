@@ -69,7 +69,7 @@ def read_site(path) -> list[dict]: # one a row, with the keys `SITE_COLUMNS`
             if missing: raise BadInput(path, f"its table patient lacks {' and '.join(missing)}" if names else "has no table patient")
             there = [name for name in SITE_COLUMNS if name in names]
             rows = db.execute(f"SELECT {', '.join(there)} FROM patient").fetchmany(1_000_000)
-    except sqlite3.Error: raise BadInput(path, f"takes over {TIME_LIMIT} s to read" if time.monotonic() > end else "is not a SQLite database that can be read") from None
+    except (sqlite3.Error, UnicodeDecodeError): raise BadInput(path, f"takes over {TIME_LIMIT} s to read" if time.monotonic() > end else "is not a SQLite database that can be read") from None
     return [dict.fromkeys(SITE_COLUMNS) | dict(zip(there, row)) | (dict(id=str(row[0])) if isinstance(row[0], int) else {}) for row in rows]
 
 # %% ../../nbs/formats/chest.ipynb #ba853ee9
