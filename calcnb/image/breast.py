@@ -185,7 +185,7 @@ def breast_mask(
     image = as_grey(image)
     mm = spacing_mm or 240/max(image.shape)
     middle, fine = shrink(image, mm, 0.2)
-    small, factor = shrink(middle, mm*fine, 0.5)
+    small, factor = shrink(middle, mm*fine, 0.6)
     coarse, level, beyond = _coarse(small, mm*fine*factor)
     if coarse.mean() < 0.01 or np.ptp(small) == 0: raise BadInput("image", "shows no breast: nothing of its size is brighter than the rest")
     soft = _sharpen(middle, coarse, level, beyond, factor, mm*fine)
@@ -271,11 +271,14 @@ def _smoother(place, curve):
     return float(np.clip((mean[1] - mean[0])/np.sqrt(np.mean(spread) + 1e-9), 0, 2))
 
 def _texture(log, inside, mm):
-    "Logarithm of the local deviation, 0.3 to 1.5 mm, over the breast's pixels"
+    "Logarithm of the local deviation, 0.3 to 1.5 mm, over the breast's pixels; wide means are taken on every other pixel"
     weight = inside.astype(np.float32)
     def mean(v, sigma): return cv2.GaussianBlur(v*weight, (0, 0), sigma/mm)/np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma/mm), 1e-3)
-    band = mean(log, 0.3) - mean(log, 1.5)
-    return 0.5*np.log(mean(band*band, 1.0) + 1e-6)
+    def wide(v, sigma):
+        rows, cols = -(-v.shape[0]//2), -(-v.shape[1]//2)
+        total, number = (cv2.GaussianBlur(cv2.resize(a, (cols, rows), interpolation=cv2.INTER_AREA), (0, 0), sigma/mm/2) for a in (v*weight, weight))
+        return cv2.resize(total/np.maximum(number, 1e-3), v.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return 0.5*np.log(wide((mean(log, 0.3) - wide(log, 1.5))**2, 1.0) + 1e-6)
 
 # %% ../../nbs/image/breast.ipynb #6d9fac4c
 class Pectoral(NamedTuple):

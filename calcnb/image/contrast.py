@@ -86,7 +86,9 @@ def _counts(image, mask, side, bins, low, high):
         if tile.shape != (side, side):
             at = np.ix_(mirror[0][at[0]], mirror[1][at[1]])
             tile, inside = image[at], None if mask is None else mask[at]
-        counts[r, c] = cv2.calcHist([np.ascontiguousarray(tile)], [0], inside if inside is None else np.ascontiguousarray(inside), [bins], [low, high]).ravel()
+        step = 2 if side > 200 else 1
+        if inside is None or inside.any():
+            counts[r, c] = step*cv2.calcHist([np.ascontiguousarray(tile[::step])], [0], inside if inside is None else np.ascontiguousarray(inside[::step]), [bins], [low, high]).ravel()
     return counts
 
 # %% ../../nbs/image/contrast.ipynb #bd8d3a1b
@@ -108,16 +110,16 @@ def _curves(counts, low, high, levels):
     return steps[..., left] + (at - left).astype(np.float32) * (steps[..., left + 1] - steps[..., left])
 
 # %% ../../nbs/image/contrast.ipynb #5f711ade
-def _between(curves, image, side):
-    "Apply each pixel's four nearest curves, weighted linearly between the tiles' centres; uint16"
-    out, half = np.empty_like(image), side // 2
+def _between(curves, image, side, inside=None):
+    "Apply each pixel's four nearest curves, weighted linearly between the tiles' centres; uint16, 0 in cells with nothing `inside`"
+    out, half = np.zeros_like(image), side // 2
     near = lambda n, size: min(max(n, 0), size - 1)
     table = lambda r, c: np.pad(curves[near(r, len(curves)), near(c, curves.shape[1])], (0, 65536 - curves.shape[-1]))[None]
     weight = np.arange(side, dtype=np.float32) / side
     for r, c in np.ndindex(len(curves) + 1, curves.shape[1] + 1):
         rows, cols = (slice(max(0, n*side - half), (n + 1)*side - half) for n in (r, c))
         cell = np.ascontiguousarray(image[rows, cols])
-        if not cell.size: continue
+        if not cell.size or not (inside is None or inside[rows, cols].any()): continue
         down, right = weight[-cell.shape[0]:] if r == 0 else weight[:cell.shape[0]], weight[-cell.shape[1]:] if c == 0 else weight[:cell.shape[1]]
         a, b, d, e = (cv2.LUT(cell, table(r - i, c - j)) for i in (1, 0) for j in (1, 0))
         for first, second in ((a, b), (d, e)): second -= first; second *= right; first += second
@@ -131,7 +133,7 @@ def clahe(
     spacing_mm:float,     # pixel spacing, mm
     tile_mm:float=20.0,   # side of a tile, mm
     clip:float=3.0,       # highest bin allowed, as a multiple of the mean bin; 1 = plain window, ∞ = unlimited
-    mask=None,            # bool, pixels to count (the breast); default: all
+    mask=None,            # bool, pixels to count (the breast); default: all. Cells of a tile's size without any become 0
     bins:int=1024,        # bins of the histograms, over the range in use
     limits=None,          # (black, white) grey levels; default: the smallest and largest counted
 ) -> np.ndarray: # uint16, 0 … 65535
@@ -145,7 +147,7 @@ def clahe(
     counts = _counts(held, inside, side, bins, low, high + 1)
     if inside is not None: counts = _borrow(counts, side**2/4)
     curves = _curves(limit_counts(counts, min(clip, bins)), low, high + 1, int(high) + 1)
-    return _between(curves, held, side)
+    return _between(curves, held, side, inside if inside is not None and inside.any() else None)
 
 def _side(spacing_mm, tile_mm):
     "Side of a tile in whole pixels"
