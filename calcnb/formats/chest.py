@@ -16,11 +16,10 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
-import pydicom
 import yaml
 
 from .catalogue import CATALOGUE, FRONTAL, LATERAL, LESIONS, check_table
-from .dicom import DicomImage
+from .dicom import DicomImage, read_identity
 from .files import BadInput
 from .layouts import Layout, each, image_cells, with_spacing
 from .picture import header_of, is_dicom, read_image_file
@@ -159,10 +158,8 @@ class XRay(NamedTuple):
 
 # %% ../../nbs/formats/chest.ipynb #34c79483
 def _tags(path) -> tuple: # ViewPosition, upper case, or None where there is none; PatientID
-    try: found = pydicom.dcmread(path, specific_tags=["ViewPosition", "PatientID"], stop_before_pixels=True, force=True)
-    except Exception: return None, ""
-    word = found.get("ViewPosition") if "ViewPosition" in found else None
-    return None if "ViewPosition" not in found else str(word or "").strip().upper(), str(found.get("PatientID", "") or "").strip()
+    word, tag = read_identity(path, "ViewPosition", "PatientID")
+    return None if word is None else word.upper(), tag or ""
 
 def _look(path) -> tuple: return header_of(path), *_tags(path), Path(path).stat().st_size
 
@@ -190,7 +187,7 @@ def first_reasons(image:XRay, label, rules:dict) -> list[tuple]: # (rule, reason
     if image.tag.upper().startswith("CAC_") and study_id(image.tag, rules) != image.patient_id:
         named = study_id(image.tag, rules)
         reasons.append(("other_patient", f"its PatientID is that of {named if named[4:].isdigit() else 'another patient'}"))
-    said = image.word if image.word and image.word.isalnum() and len(image.word) <= 10 else "something else"
+    said = image.word if image.word and (view in ("frontal", "lateral") or image.word.isalpha() and len(image.word) < 5) else "something else" # it might be a name
     small = ", and it has less than 1 MB, which the study took for a sign of metadata" if image.size < 1e6 else ""
     reasons.append((view, dict(frontal=f"frontal view ({said})", lateral=f"lateral view ({said})", empty_view="its ViewPosition is empty", no_view=f"it has no ViewPosition{small}", other_view=f"its ViewPosition says {said}")[view]))
     if label is None: reasons.append(("no_label", "the database says nothing usable of this patient"))

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydicom
 
 from .catalogue import CATALOGUE, KINDS, LESIONS, PATHOLOGIES, VIEWS, check_table
 from .cbis import LOSSY, fit_mask, is_two_valued
-from .dicom import DicomImage
+from .dicom import DicomImage, read_identity
 from .files import BadInput
 from .inbreast import parse_dicom_name, pathology_of
 from .layouts import Layout, each, image_cells, relative_path, with_spacing
@@ -157,8 +156,7 @@ _NO_ID = {"", "removed", "anonymous", "anonymized", "anonymised", "anon", "unkno
 
 def _patient_tag(path:Path) -> str:
     "A DICOM file's PatientID, to be compared and never written"
-    try: tag = str(pydicom.dcmread(path, specific_tags=["PatientID"], stop_before_pixels=True).get("PatientID", "")).strip()
-    except Exception: return ""
+    tag = read_identity(path, "PatientID")[0] or ""
     return "" if tag.lower() in _NO_ID else tag
 
 # %% ../../nbs/formats/folder.ipynb #d2407254
