@@ -9,7 +9,7 @@ __all__ = ['TARGETS', 'IMAGES', 'REGION_MM', 'SURE', 'DENSE', 'GRID', 'RATES', '
            'in_float32', 'planned_net', 'save_model', 'open_model']
 
 # %% ../nbs/05_segment.ipynb #a16b79f4
-import json, shutil
+import hashlib, json, shutil
 from pathlib import Path
 
 import cv2
@@ -27,8 +27,8 @@ from .image.specks import blur, specks
 from .image.tiles import predict_tiled
 from .measure.froc import bootstrap_sensitivity, froc, image_findings, sensitivity_at
 from .measure.overlap import best_threshold, dice_from, iou_from, overlap_summary, threshold_counts
-from .nets.losses import FocalDice
-from .nets.training import Patches, set_precision, train, validation_tiles
+from .nets.losses import LOSSES
+from .nets.training import Patches, Warp, set_precision, train, validation_tiles
 from .nets.unet import divisor, unet
 from .report.figures import COLOURS, contact_sheet, draw_outline, show_image, use_style
 from .report.stage import Stage, check_choice, check_number, code_hash, versions
