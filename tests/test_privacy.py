@@ -216,6 +216,7 @@ def test_a_whole_run_over_a_marked_study_names_nobody(layout, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert not marks(done.stdout + done.stderr)
     found = dict(everything_written(tmp_path / "work", tmp_path / "report"))
+    assert str(raw).encode() in found.pop(tmp_path / "work" / "config.yaml") # the run's own note of where everything lies; it stays in the work folder
     kinds = {path.suffix for path in found}
     assert {".html", ".ipynb", ".json", ".png", ".csv", ".parquet"} <= kinds, kinds
     named = {str(path.relative_to(tmp_path)): marks(data) for path, data in found.items() if marks(data)}
