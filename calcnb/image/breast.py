@@ -251,7 +251,7 @@ def _settle(place, x, y, grid_mm):
         if step > 1.5*max(grid_mm, 0.5): continue
         length, px = np.hypot(*best[:2])*place.mm, step/place.mm
         grid = [g.ravel() for g in np.meshgrid(best[0] + five*px, best[1] + five*1.5*px, best[2] + np.array(bows)*2*step/length, best[3] + np.array(bends)*2*step/length)]
-        grid[:2] = np.maximum(grid[:2], 3/place.mm)
+        grid[:2], grid[2] = np.maximum(grid[:2], 3/place.mm), np.clip(grid[2], -0.08, 0.08)
         score, evidence = _evidence(place, grid, reach, int(np.clip(length/0.7, 48, 160)))
         k = np.argmax(score)
         best = np.array([g[k] for g in grid])
@@ -299,11 +299,17 @@ def _place(image, breast, spacing_mm):
     log = cv2.GaussianBlur(log, (0, 0), max(0.3, 0.2/mm))
     return _Place(log, texture, inside.astype(np.float32), (max(log[inside].std(), 1e-6), max((high - low)/2, 1e-6)), int(np.flatnonzero(inside.any(1))[0]), mm), factor
 
+def _rival(final, corners, best):
+    "Score, as a share of the best, of another border that would cut off clearly another corner (Dice under 0.9, 0.95) and is nearly as likely; else 0"
+    overlap = np.array([2*(c & corners[best]).sum()/max(1, c.sum() + corners[best].sum()) for c in corners])
+    near = np.asarray(final)/max(final[best], 1e-6)
+    return float(np.max(near, where=((overlap < 0.9) & (near > 0.86)) | ((overlap < 0.95) & (near > 0.94)), initial=0))
+
 def _doubt(score, share, rival):
     "Whether a border is not to be trusted, and why"
-    if share < 0.6: return True, f"the border is seen along {100*share:.0f} % of its length only"
-    if rival > 0.95: return True, f"another border is nearly as likely ({100*rival:.0f} % of the best score)"
-    if score < 0.17: return True, f"the border is faint (step of {score:.2f} standard deviations)"
+    if share < 0.73: return True, f"the border is seen along {100*share:.0f} % of its length only"
+    if rival: return True, f"another border is nearly as likely ({100*rival:.0f} % of the best score)"
+    if score < 0.2: return True, f"the border is faint (step of {score:.2f} standard deviations)"
     return False, ""
 
 # %% ../../nbs/image/breast.ipynb #cd497d01
@@ -321,8 +327,7 @@ def pectoral_muscle(
     found = [_settle(place, x[i], y[i], grid_mm) for i in _apart(x, y, score, place.mm)]
     final = np.array([score/0.2 + 0.3*_smoother(place, curve) for curve, score, _ in found])
     best, corners = int(np.argmax(final)), [_corner(place, curve, place.log.shape, 1) for curve, *_ in found]
-    other = [f for f, c in zip(final, corners) if 2*(c & corners[best]).sum() < 0.9*(c.sum() + corners[best].sum())]
-    rival = max(other, default=0)/max(final[best], 1e-6)
+    rival = _rival(final, corners, best)
     return Pectoral(_corner(place, found[best][0], image.shape, factor) & (np.asarray(breast) > 0), *_doubt(found[best][1], (found[best][2] > 0.05).mean(), rival))
 
 def _corner(place, curve, shape, factor):
