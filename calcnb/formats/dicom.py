@@ -247,13 +247,14 @@ def _meaning(ds, stored:np.ndarray, facts:StreamFacts|None=None) -> tuple[np.nda
     values = (stored.astype(np.int16, copy=False).view(np.uint16) if stored.dtype.kind == "i" else stored.astype(np.uint16, copy=False))
     allocated = 1 if _tag(ds, "BitsAllocated") == 1 else 8*stored.dtype.itemsize
     bits, signed = min(max(_tag(ds, "BitsStored", allocated, int), 1), allocated), _tag(ds, "PixelRepresentation", 0, int) == 1
+    plain = not values.max() >> bits # no bit above them is set
     if facts is None:
         lowest = _tag(ds, "HighBit", bits - 1, int) + 1 - bits
-        if 0 < lowest <= allocated - bits and values.max() >> bits: values = values >> np.uint16(lowest) # kept at the upper end
-        return _fold(values, bits, signed), bits, signed
-    bits = min(bits, facts.bits) if _fits(values, bits) else facts.bits
+        if 0 < lowest <= allocated - bits and not plain: values = values >> np.uint16(lowest) # kept at the upper end
+        return values if plain and not signed else _fold(values, bits, signed), bits, signed
+    bits = min(bits, facts.bits) if plain or _fits(values, bits) else facts.bits
     if facts.signed is not None and signed != facts.signed and _jumps(values, bits, not signed) < _jumps(values, bits, signed): signed = not signed
-    return _fold(values, bits, signed), bits, signed
+    return values if plain and not signed else _fold(values, bits, signed), bits, signed
 
 def _fold(values, bits:int, signed:bool):
     "The lowest `bits` of each value, spread over 16 where the highest is a sign"
@@ -261,9 +262,9 @@ def _fold(values, bits:int, signed:bool):
     return (values ^ np.uint16(2**(bits-1))) - np.uint16(2**(bits-1)) if signed else values
 
 def _fits(values, bits:int) -> bool:
-    "Whether values can be numbers of so many bits, with a sign or without"
+    "Whether values, read with a sign, can be numbers of so many bits"
     numbers = values.view(np.int16)
-    return not values.max() >> bits or -2**(bits-1) <= numbers.min() <= numbers.max() < 2**(bits-1)
+    return -2**(bits-1) <= numbers.min() <= numbers.max() < 2**(bits-1)
 
 def _jumps(values, bits:int, signed:bool) -> int:
     "How often values beside each other differ by more than half the range, in every eighth row"
@@ -315,7 +316,7 @@ def _dense_high(path, ds, values:np.ndarray, bits:int, signed:bool) -> dict:
     to_pixels = a/slope, b - a/slope*intercept
     function = str(_tag(ds, "VOILUTFunction", "LINEAR")).strip().upper()
     windows = _windows(ds, function, *to_pixels)
-    return dict(pixels=values, bits=max(1, top.bit_length()), windows=windows, window=next(iter(windows), None),
+    return dict(pixels=values if values.flags.writeable else values.copy(), bits=max(1, top.bit_length()), windows=windows, window=next(iter(windows), None),
                 window_function=function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR", voi_table=_voi_table(ds, top, *to_pixels))
 
 def _inverted(ds) -> bool: return _photometric(ds) == "MONOCHROME1" or str(_tag(ds, "PresentationLUTShape", "")).upper() == "INVERSE"
