@@ -114,17 +114,18 @@ def _between(curves, image, side, inside=None):
     "Apply each pixel's four nearest curves, weighted linearly between the tiles' centres; uint16, 0 in cells with nothing `inside`"
     out, half = np.zeros_like(image), side // 2
     near = lambda n, size: min(max(n, 0), size - 1)
-    table = lambda r, c: np.pad(curves[near(r, len(curves)), near(c, curves.shape[1])], (0, 65536 - curves.shape[-1]))[None]
-    weight = np.arange(side, dtype=np.float32) / side
+    weight, tables = np.arange(side, dtype=np.float32) / side, np.empty((4, 1, 65536), np.float32)
     for r, c in np.ndindex(len(curves) + 1, curves.shape[1] + 1):
         rows, cols = (slice(max(0, n*side - half), (n + 1)*side - half) for n in (r, c))
         cell = np.ascontiguousarray(image[rows, cols])
         if not cell.size or not (inside is None or inside[rows, cols].any()): continue
         down, right = weight[-cell.shape[0]:] if r == 0 else weight[:cell.shape[0]], weight[-cell.shape[1]:] if c == 0 else weight[:cell.shape[1]]
-        a, b, d, e = (cv2.LUT(cell, table(r - i, c - j)) for i in (1, 0) for j in (1, 0))
-        for first, second in ((a, b), (d, e)): second -= first; second *= right; first += second
-        d -= a; d *= down[:, None]; a += d
-        out[rows, cols] = np.rint(a, out=a)
+        a, b, d, e = (curves[near(r - i, len(curves)), near(c - j, curves.shape[1])] for i in (1, 0) for j in (1, 0))
+        tables[:, 0, :len(a)] = a + 0.5, b - a, d - a, e - d - b + a # of the plane through the four: a + right·(b-a) + down·(d-a) + down·right·(…)
+        plane, across, along, twist = (cv2.LUT(cell, table) for table in tables)
+        across *= right; plane += across
+        twist *= right; along += twist; along *= down[:, None]; plane += along
+        out[rows, cols] = plane # rounded: 0.5 was added
     return out
 
 # %% ../../nbs/image/contrast.ipynb #86be723e
