@@ -244,18 +244,23 @@ def _apart(x, y, score, mm, number=5, gap=4.0):
         if len(chosen) == number: break
     return chosen
 
-def _settle(place, x, y, grid_mm):
-    "The best curve near a line: its four numbers, score and evidence"
-    best, five = np.array([x, y, 0, 0.]), np.arange(-2, 3)
-    for step, reach, bows, bends in ((2, 1, five, [0]), (1, 0.5, five, [0]), (0.5, 0.25, five, [0]), (0.25, 0.25, [-1, 0, 1], [-1, 0, 1])):
+def _move(place, curve, step, reach, bows, bends):
+    "The best of the curves around one, at steps of `step` mm, judged at `reach` mm: its four numbers, score and evidence"
+    length, px, five = np.hypot(*curve[:2])*place.mm, step/place.mm, np.arange(-2, 3)
+    grid = [g.ravel() for g in np.meshgrid(curve[0] + five*px, curve[1] + five*1.5*px, curve[2] + np.array(bows)*2*step/length, curve[3] + np.array(bends)*2*step/length)]
+    grid[:2], grid[2] = np.maximum(grid[:2], 3/place.mm), np.clip(grid[2], -0.08, 0.08)
+    score, evidence = _evidence(place, grid, reach, int(np.clip(length/0.7, 48, 100)))
+    k = np.argmax(score)
+    return np.array([g[k] for g in grid]), score[k], evidence[k]
+
+def _settle(place, lines, grid_mm):
+    "The best curve near each of some straight lines (x, y), as from `_move`; the best four from steps of 1 mm on"
+    five, three = range(-2, 3), (-1, 0, 1)
+    found = [(np.array([x, y, 0, 0.]), 0, None) for x, y in lines]
+    for step, reach, bows, bends in ((2, 1, five, [0]), (1, 0.5, five, [0]), (0.5, 0.25, five, [0]), (0.25, 0.25, three, three)):
         if step > 1.5*max(grid_mm, 0.5): continue
-        length, px = np.hypot(*best[:2])*place.mm, step/place.mm
-        grid = [g.ravel() for g in np.meshgrid(best[0] + five*px, best[1] + five*1.5*px, best[2] + np.array(bows)*2*step/length, best[3] + np.array(bends)*2*step/length)]
-        grid[:2], grid[2] = np.maximum(grid[:2], 3/place.mm), np.clip(grid[2], -0.08, 0.08)
-        score, evidence = _evidence(place, grid, reach, int(np.clip(length/0.7, 48, 160)))
-        k = np.argmax(score)
-        best = np.array([g[k] for g in grid])
-    return best, score[k], evidence[k]
+        found = sorted((_move(place, curve, step, reach, bows, bends) for curve, *_ in found), key=lambda f: -f[1])[:5 if step > 1 else 4]
+    return found
 
 # %% ../../nbs/image/breast.ipynb #1ef0a3dd
 def _smoother(place, curve):
@@ -324,7 +329,7 @@ def pectoral_muscle(
     x, y, _, grid_mm = _lines(place.inside > 0, place.mm)
     if not len(x): return Pectoral(np.zeros(image.shape, bool), True, "the breast is too small for a muscle to show")
     score, _ = _evidence(place, (x, y, 0*x, 0*x), float(np.clip(grid_mm/2, 0.25, 1)))
-    found = [_settle(place, x[i], y[i], grid_mm) for i in _apart(x, y, score, place.mm)]
+    found = _settle(place, [(x[i], y[i]) for i in _apart(x, y, score, place.mm)], grid_mm)
     final = np.array([score/0.2 + 0.3*_smoother(place, curve) for curve, score, _ in found])
     best, corners = int(np.argmax(final)), [_corner(place, curve, place.log.shape, 1) for curve, *_ in found]
     rival = _rival(final, corners, best)
