@@ -185,8 +185,10 @@ def preprocess_image(
     pixels, breast = _scaled(pixels, transform, True), _scaled(breast, transform, False)
     if muscle: muscle = muscle._replace(mask=_scaled(muscle.mask, transform, False))
     if remove_pectoral and muscle and not muscle.doubtful: breast = breast & ~muscle.mask
-    linear = np.maximum(pixels, 1)*breast
-    image = clahe(linear, assumed/transform.scale, tile_mm, clip, breast)*breast
+    linear = np.maximum(pixels, 1)
+    linear *= breast
+    image = clahe(linear, assumed/transform.scale, tile_mm, clip, breast)
+    image *= breast
     words = source.spacing_source if source.spacing_mm else f"{source.spacing_source}; for tiles and margins the longer side was taken to be 240 mm"
     return Processed(image, linear, breast, transform, source.spacing_mm and source.spacing_mm/transform.scale, words, muscle, shown)
 

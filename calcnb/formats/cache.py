@@ -24,7 +24,7 @@ def write_cache(
 ):
     "Write one image or mask, whole or not at all"
     image = np.ascontiguousarray(image)
-    image = image.astype(np.uint8)*255 if image.dtype == bool else image
+    image = image.view(np.uint8)*np.uint8(255) if image.dtype == bool else image
     if image.ndim != 2 or not image.size or image.dtype not in (np.uint8, np.uint16): raise ValueError(f"{Path(path).name}: {image.dtype} of shape {image.shape} is no grey image of 8 or 16 bits")
     packing = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=1, filters=[blosc2.Filter.BITSHUFFLE], filters_meta=[0], nthreads=1, typesize=image.itemsize)
     array = blosc2.asarray(image, chunks=[min(SQUARE, n) for n in image.shape], blocks=[min(BLOCK, n) for n in image.shape], cparams=packing, dparams=blosc2.DParams(nthreads=1))

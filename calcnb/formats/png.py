@@ -20,7 +20,7 @@ def write_png(
 ):
     "Write a grey image or a mask as PNG"
     image = np.asarray(image)
-    image = image.astype(np.uint8)*255 if image.dtype == bool else image
+    image = np.ascontiguousarray(image).view(np.uint8)*np.uint8(255) if image.dtype == bool else image
     if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16): raise ValueError(f"{Path(path).name}: {image.dtype} of shape {image.shape} is no grey image of 8 or 16 bits")
     strategy = cv2.IMWRITE_PNG_STRATEGY_RLE if image.dtype == np.uint16 else cv2.IMWRITE_PNG_STRATEGY_DEFAULT
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, strategy, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP])

@@ -295,7 +295,8 @@ class Pectoral(NamedTuple):
 def _place(image, breast, spacing_mm):
     "Small copies of an oblique view, and the whole factor they are smaller by; None where there is no breast"
     small, factor = shrink(as_grey(image), spacing_mm, 0.35)
-    inside, mm = shrink(np.asarray(breast).astype(np.uint8)*255, spacing_mm, 0.35)[0] > 250, spacing_mm*factor
+    mm, breast = spacing_mm*factor, np.pad(np.asarray(breast)[factor//2::factor, factor//2::factor] > 0, ((0, 1), (0, 1)), "edge")
+    inside = cv2.erode(breast[:small.shape[0], :small.shape[1]].view(np.uint8), _disc(1), borderType=cv2.BORDER_REPLICATE) > 0
     if not inside.any(): return None, factor
     log = np.log(np.maximum(small, max(1, np.percentile(small[inside][::3], 2))))
     deep = _shrunk(np.pad(inside, ((1, 1), (0, 1)))[1:-1, :-1], 4/mm)
@@ -333,7 +334,9 @@ def pectoral_muscle(
     final = np.array([score/0.2 + 0.3*_smoother(place, curve) for curve, score, _ in found])
     best, corners = int(np.argmax(final)), [_corner(place, curve, place.log.shape, 1) for curve, *_ in found]
     rival = _rival(final, corners, best)
-    return Pectoral(_corner(place, found[best][0], image.shape, factor) & (np.asarray(breast) > 0), *_doubt(found[best][1], (found[best][2] > 0.05).mean(), rival))
+    mask = _corner(place, found[best][0], image.shape, factor)
+    mask &= np.asarray(breast) > 0
+    return Pectoral(mask, *_doubt(found[best][1], (found[best][2] > 0.05).mean(), rival))
 
 def _corner(place, curve, shape, factor):
     "The upper left corner of an image that a curve cuts off"
@@ -343,4 +346,4 @@ def _corner(place, curve, shape, factor):
     line = np.stack([x*(1 - at) + off*y, place.top + y*at + off*x], 1)
     above, below = line[0] + 60*(line[0] - line[1]), line[-1] + 60*(line[-1] - line[-2])
     outline = np.vstack([above, line, below, [-1e4, below[1]], [-1e4, above[1]]])
-    return cv2.fillPoly(np.zeros(shape, np.uint8), [np.rint(((outline + 0.5)*factor - 0.5)*16).astype(np.int32)[:, None]], 1, cv2.LINE_8, 4) > 0
+    return cv2.fillPoly(np.zeros(shape, np.uint8), [np.rint(((outline + 0.5)*factor - 0.5)*16).astype(np.int32)[:, None]], 1, cv2.LINE_8, 4).view(bool)

@@ -29,7 +29,8 @@ def grey_range(
     image = as_grey(image)[::4, ::4]
     inside = image if mask is None else image[np.asarray(mask)[::4, ::4] > 0]
     if not inside.size: return 0, 65535
-    black, white = np.percentile(inside, [low, high])
+    below = np.cumsum(np.bincount(inside.ravel()))
+    black, white = np.searchsorted(below, np.array([low, high])/100*below[-1])
     return float(black), float(max(white, black + 1))
 
 def window(image, low:float, high:float) -> np.ndarray: # float32 in [0, 1]
@@ -141,7 +142,7 @@ def clahe(
     "Contrast-limited adaptive histogram equalisation of images of any bit depth (Zuiderveld 1994)"
     image, side = as_grey(image), _side(spacing_mm, tile_mm)
     if not clip >= 1: raise BadInput("clip", f"{clip!r} is less than 1, the mean bin")
-    inside = None if mask is None else (np.asarray(mask) > 0).astype(np.uint8)
+    inside = None if mask is None else (np.asarray(mask) > 0).view(np.uint8)
     low, high = limits or cv2.minMaxLoc(image, inside)[:2]
     held = image if limits is None and mask is None else np.clip(image, int(low), int(high))
     bins = int(max(1, min(bins, high - low + 1))) # 8-bit images have fewer grey levels than there are bins
