@@ -48,6 +48,7 @@ class Transform:
         bottom, right = (min(size, first + math.ceil(number/self.scale - 0.5)) for size, first, number in ((self.source_rows, self.top, self.rows), (self.source_cols, self.left, self.cols)))
         return np.s_[self.top:bottom, self.left:right]
 
+# %% ../nbs/03_preprocess.ipynb #9654c5e8
 def plan_transform(shape, flipped:bool, box:tuple, scale=1.0) -> Transform:
     "The transform that keeps all of `box` (top, left, rows, cols; px of the mirrored source)"
     if not 1/64 <= scale <= 8: raise BadInput("image", f"would become {scale:.3g} times as large; from 1/64 to 8 is possible")
@@ -72,6 +73,7 @@ def _scaled(part, transform, smooth):
     part = cv2.copyMakeBorder(np.ascontiguousarray(part), 0, after[0], 0, after[1], cv2.BORDER_REPLICATE)
     return cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)[:size[0], :size[1]]
 
+# %% ../nbs/03_preprocess.ipynb #c0ed4df3
 def from_source(
     image,               # rows × columns of the source
     transform:Transform,
@@ -82,6 +84,7 @@ def from_source(
     if image.shape[:2] != size: raise BadInput("mask", f"has {image.shape[0]} × {image.shape[1]} pixels, its image {size[0]} × {size[1]}")
     return _scaled((image[:, ::-1] if transform.flipped else image)[transform.window], transform, smooth)
 
+# %% ../nbs/03_preprocess.ipynb #dbecebcc
 def to_source(
     what,                # a mask (rows × columns of the processed image), or (n, 2) points x, y in its pixels
     transform:Transform,
@@ -96,6 +99,7 @@ def to_source(
     part[...] = what if transform.scale == 1 else what[np.ix_(*(_under(n, 1/transform.scale, limit) for n, limit in zip(part.shape, what.shape)))]
     return np.ascontiguousarray(source[:, ::-1]) if transform.flipped else source
 
+# %% ../nbs/03_preprocess.ipynb #c1ad2fbf
 def points_to_source(points, transform:Transform) -> np.ndarray: # (n, 2)
     "Points x, y of the processed image in source pixels"
     points = (as_points(points) + 0.5)/transform.scale - 0.5 + (transform.left, transform.top)
@@ -123,6 +127,7 @@ class Processed:
     @property
     def breast_area_cm2(self): return float("nan") if self.spacing_mm is None else self.breast.sum() * self.spacing_mm**2 / 100
 
+# %% ../nbs/03_preprocess.ipynb #65b9eeb4
 def around(mask, margin:int, flipped=False) -> tuple: # top, left, rows, cols
     "The bounding box of `mask` with a margin, within the image; where `flipped`, of the mirrored mask"
     (top, bottom), (left, right) = (np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0))
@@ -133,6 +138,7 @@ def around(mask, margin:int, flipped=False) -> tuple: # top, left, rows, cols
 # %% ../nbs/03_preprocess.ipynb #8e9d8363
 WINDOWS = ("none", "file", "percentile")
 
+# %% ../nbs/03_preprocess.ipynb #33025996
 def windowed(
     source:DicomImage,
     kind:str,  # one of `WINDOWS`
@@ -148,6 +154,7 @@ def windowed(
     words = "; the file proposes no window that shows the breast" if kind == "file" else ""
     return spread(source.pixels, *grey_range(source.pixels, breast)), f"percentiles of the breast{words}"
 
+# %% ../nbs/03_preprocess.ipynb #59c95345
 def scale_for(
     spacing_mm,      # mm, None where unknown
     box:tuple,       # (top, left, rows, cols), px
@@ -248,6 +255,7 @@ def prepare(
 
 CACHED = {"none": (), "linear": ("linear",), "images": ("images",), "both": ("linear", "images")}
 
+# %% ../nbs/03_preprocess.ipynb #9f280a67
 def cache_all(done:Processed, name:str, parts, folder:Path, signed:bool) -> list: # paths, relative to the folder
     "Write the parts of one processed mammogram that networks read, and how to spread their grey levels"
     for part in parts:
@@ -256,6 +264,7 @@ def cache_all(done:Processed, name:str, parts, folder:Path, signed:bool) -> list
         write_cache(folder/"cache"/part/f"{name}.b2nd", done.image if part == "images" else done.linear, **about)
     return [f"cache/{part}/{name}.b2nd" for part in parts]
 
+# %% ../nbs/03_preprocess.ipynb #ab338d58
 def write_all(done:Processed, name:str, masks, folder:Path, problems:Problems) -> list: # paths, relative to the folder
     "Write the images and masks of one processed mammogram"
     arrays = {"images": done.image, "linear": done.linear, "breast": done.breast}

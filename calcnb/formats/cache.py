@@ -17,6 +17,7 @@ from .files import BadInput, atomic_path
 # %% ../../nbs/formats/cache.ipynb #ed1e1e33
 SQUARE, BLOCK = 512, 128 # px
 
+# %% ../../nbs/formats/cache.ipynb #d1443225
 def write_cache(
     path,    # where to, `.b2nd`; folders are made
     image,   # rows × columns, uint8 or uint16, or bool for a mask, kept as 0 and 255
@@ -31,6 +32,7 @@ def write_cache(
     array.schunk.vlmeta["calcnb"] = dict(shape=list(image.shape), dtype=str(image.dtype), checks=_checks(array), about=about)
     with atomic_path(path) as tmp: tmp.write_bytes(array.to_cframe())
 
+# %% ../../nbs/formats/cache.ipynb #646d5ce9
 def _checks(array):
     "A checksum of each square as it is packed; of one of a single value, which is a head of 32 bytes, the last byte alone says which kind"
     packed = (array.schunk.get_chunk(n) for n in range(array.schunk.nchunks))
@@ -51,6 +53,7 @@ class Cached:
         black, white, (low, high) = *(np.float32(self.about[name]) for name in ("black", "white")), self.about["range"]
         return np.clip((self[window].astype(np.float32) - black)*np.float32((high - low)/(white - black)) + np.float32(low), low, high)
 
+# %% ../../nbs/formats/cache.ipynb #82fdb172
 def open_cache(
     path,       # of `write_cache`
     check=True, # compare every checksum: 10 ms for 13.6 megapixels
@@ -66,4 +69,5 @@ def open_cache(
     if not sound: raise BadInput(path, "is damaged: its pixels are not those that were written")
     return Cached(array, kept["about"])
 
+# %% ../../nbs/formats/cache.ipynb #f20f9242
 def read_cache(path, check=True) -> np.ndarray: return open_cache(path, check)[:]

@@ -28,6 +28,7 @@ def shrink(
     if any(after): image = cv2.copyMakeBorder(image, 0, after[0], 0, after[1], cv2.BORDER_REPLICATE)
     return cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA).astype(np.float32), factor
 
+# %% ../../nbs/image/breast.ipynb #1fb1fcd6
 def _away(mask):
     "Distance of each pixel from the nearest one of `mask`, px; 0 inside"
     if not np.any(mask): return np.full(np.shape(mask), np.inf, np.float32)
@@ -46,6 +47,7 @@ def _otsu(small):
     level, _ = cv2.threshold((root*255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
     return low + (high - low) * ((level + 0.5)/255)**2
 
+# %% ../../nbs/image/breast.ipynb #c1e2ad22
 def air_level(
     small,              # float32, small copy of the image
     spacing_mm:float,   # its pixel spacing, mm
@@ -78,6 +80,7 @@ def film_border(
         widths.append(int(lines[-1]) + 1 if len(lines) else 0)
     return tuple(widths)
 
+# %% ../../nbs/image/breast.ipynb #3905cfc1
 def _inner(shape, widths): return np.s_[widths[0]:shape[0] - widths[1], widths[2]:shape[1] - widths[3]]
 
 # %% ../../nbs/image/breast.ipynb #d43f6eca
@@ -124,6 +127,7 @@ def _morph(mask, operation, radius):
     wide = _grown(_shrunk(wide, radius), radius) if operation == cv2.MORPH_OPEN else _shrunk(_grown(wide, radius), radius)
     return wide[k:-k, k:-k]
 
+# %% ../../nbs/image/breast.ipynb #322e1e5a
 def _largest(mask):
     "The largest connected part"
     n, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
@@ -155,6 +159,7 @@ def _coarse(small, mm):
     beyond[_inner(small.shape, border)] = False
     return mask & ~corners, level, beyond | corners
 
+# %% ../../nbs/image/breast.ipynb #2ef64847
 def _sharpen(middle, coarse, level, beyond, factor, mm):
     "`_outline` within the bounding box of the coarse mask, 2 mm wider"
     rows, cols = (np.flatnonzero(coarse.any(axis))[[0, -1]] for axis in (1, 0))
@@ -165,6 +170,7 @@ def _sharpen(middle, coarse, level, beyond, factor, mm):
     soft[part] = _outline(middle[part], coarse[near], level, beyond[near], factor, mm)
     return soft
 
+# %% ../../nbs/image/breast.ipynb #ccb6015e
 def _outline(middle, coarse, level, beyond, factor, mm):
     "The outline on a finer copy: within a millimetre of the coarse one the image itself decides; soft, 0 … 255"
     wide = cv2.copyMakeBorder(coarse.astype(np.uint8), 4, 4, 4, 4, cv2.BORDER_REPLICATE) > 0
@@ -201,6 +207,7 @@ class _Place(NamedTuple):
     top: int             # first row of the breast
     mm: float            # pixel spacing, mm
 
+# %% ../../nbs/image/breast.ipynb #6bb782d1
 def _curves(place, x, y, bow, bend, number):
     "Points (curves, number) along curves that cut the upper edge at `x` and the chest wall at `y` (px), the unit normal to the breast, and the lengths, mm"
     x, y, bow, bend = (np.atleast_1d(v).astype(np.float32)[:, None] for v in (x, y, bow, bend))
@@ -236,6 +243,7 @@ def _lines(inside, mm, number=44):
     within = (angle > 8) & (angle < 65) & (np.minimum(x, y)*mm > 5)
     return x[within], y[within], top, 0.88*width/(number - 1)*mm
 
+# %% ../../nbs/image/breast.ipynb #61713307
 def _apart(x, y, score, mm, number=5, gap=4.0):
     "The best lines that lie at least `gap` mm apart"
     chosen = []
@@ -244,6 +252,7 @@ def _apart(x, y, score, mm, number=5, gap=4.0):
         if len(chosen) == number: break
     return chosen
 
+# %% ../../nbs/image/breast.ipynb #96dff534
 def _move(place, curve, step, reach, bows, bends):
     "The best of the curves around one, at steps of `step` mm, judged at `reach` mm: its four numbers, score and evidence"
     length, px, five = np.hypot(*curve[:2])*place.mm, step/place.mm, np.arange(-2, 3)
@@ -253,6 +262,7 @@ def _move(place, curve, step, reach, bows, bends):
     k = np.argmax(score)
     return np.array([g[k] for g in grid]), score[k], evidence[k]
 
+# %% ../../nbs/image/breast.ipynb #bc081a9a
 def _settle(place, lines, grid_mm):
     "The best curve near each of some straight lines (x, y), as from `_move`; the best four from steps of 1 mm on"
     five, three = range(-2, 3), (-1, 0, 1)
@@ -275,6 +285,7 @@ def _smoother(place, curve):
         mean.append(values.mean()); spread.append(values.var())
     return float(np.clip((mean[1] - mean[0])/np.sqrt(np.mean(spread) + 1e-9), 0, 2))
 
+# %% ../../nbs/image/breast.ipynb #e773592b
 def _texture(log, inside, mm):
     "Logarithm of the local deviation, 0.3 to 1.5 mm, over the breast's pixels; wide means are taken on every other pixel"
     weight = inside.astype(np.float32)
@@ -292,6 +303,7 @@ class Pectoral(NamedTuple):
     doubtful: bool
     reason: str        # why it is doubtful, else ""
 
+# %% ../../nbs/image/breast.ipynb #cd497d01
 def _place(image, breast, spacing_mm):
     "Small copies of an oblique view, and the whole factor they are smaller by; None where there is no breast"
     small, factor = shrink(as_grey(image), spacing_mm, 0.35)
@@ -305,6 +317,7 @@ def _place(image, breast, spacing_mm):
     log = cv2.GaussianBlur(log, (0, 0), max(0.3, 0.2/mm))
     return _Place(log, texture, inside.astype(np.float32), (max(log[inside].std(), 1e-6), max((high - low)/2, 1e-6)), int(np.flatnonzero(inside.any(1))[0]), mm), factor
 
+# %% ../../nbs/image/breast.ipynb #4c490a9d
 def _rival(final, corners, best):
     "Score, as a share of the best, of another border that would cut off clearly another corner (Dice under 0.9, 0.95) and is nearly as likely; else 0"
     overlap = np.array([2*(c & corners[best]).sum()/max(1, c.sum() + corners[best].sum()) for c in corners])
@@ -318,7 +331,7 @@ def _doubt(score, share, rival):
     if score < 0.2: return True, f"the border is faint (step of {score:.2f} standard deviations)"
     return False, ""
 
-# %% ../../nbs/image/breast.ipynb #cd497d01
+# %% ../../nbs/image/breast.ipynb #369e7349
 def pectoral_muscle(
     image,             # uint16, rows × columns, oblique view, chest wall left
     breast,            # bool, from `breast_mask`
@@ -338,6 +351,7 @@ def pectoral_muscle(
     mask &= np.asarray(breast) > 0
     return Pectoral(mask, *_doubt(found[best][1], (found[best][2] > 0.05).mean(), rival))
 
+# %% ../../nbs/image/breast.ipynb #f02e38e2
 def _corner(place, curve, shape, factor):
     "The upper left corner of an image that a curve cuts off"
     x, y, bow, bend = curve

@@ -19,6 +19,7 @@ def as_grey(image) -> np.ndarray:
     if image.ndim != 2 or image.dtype != np.uint16: raise BadInput("image", f"is {image.ndim}-dimensional {image.dtype}, not two-dimensional uint16")
     return image
 
+# %% ../../nbs/image/contrast.ipynb #7d979962
 def grey_range(
     image,             # uint16, rows × columns
     mask=None,         # bool, the pixels to look at; default: all
@@ -33,6 +34,7 @@ def grey_range(
     black, white = np.searchsorted(below, np.array([low, high])/100*below[-1])
     return float(black), float(max(white, black + 1))
 
+# %% ../../nbs/image/contrast.ipynb #4f71f6f8
 def window(image, low:float, high:float) -> np.ndarray: # float32 in [0, 1]
     "Grey levels from `low` to `high` spread over 0 to 1, the rest cut off"
     if not high > low: raise BadInput("window", f"runs from {low:g} to {high:g}")
@@ -151,6 +153,7 @@ def clahe(
     curves = _curves(limit_counts(counts, min(clip, bins)), low, high + 1, int(high) + 1)
     return _between(curves, held, side, inside if inside is not None and inside.any() else None)
 
+# %% ../../nbs/image/contrast.ipynb #9791597b
 def _side(spacing_mm, tile_mm):
     "Side of a tile in whole pixels"
     if not spacing_mm or not 0 < spacing_mm < np.inf: raise BadInput("spacing_mm", f"{spacing_mm!r} is not a pixel spacing; a tile in mm needs one")

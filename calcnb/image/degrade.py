@@ -18,6 +18,7 @@ from .contrast import as_grey
 # %% ../../nbs/image/degrade.ipynb #6e7266f1
 KINDS = ("bicubic", "gaussian")
 
+# %% ../../nbs/image/degrade.ipynb #6793875a
 def reduce(
     image,              # rows × columns, any number type; both whole multiples of `scale`
     scale:int,          # 2, 3, 4, … times smaller
@@ -34,6 +35,7 @@ def reduce(
     blurred = cv2.GaussianBlur(image, (0, 0), 0.4*scale if sigma is None else sigma, borderType=cv2.BORDER_REFLECT) if sigma != 0 else image
     return cv2.resize(blurred, size, interpolation=cv2.INTER_AREA)
 
+# %% ../../nbs/image/degrade.ipynb #7e8c1a5c
 def enlarge(image, scale:int) -> np.ndarray: # float32
     "The image `scale` times larger by cubic splines: what every super-resolution must beat"
     image = np.ascontiguousarray(image, np.float32)
@@ -49,6 +51,7 @@ class Degradation:
     noise:float = 0.0      # standard deviation of the noise after, as a share of full scale (65,535), at full signal where `photons`
     photons:bool = False   # noise grows with the square root of the signal
 
+# %% ../../nbs/image/degrade.ipynb #d092867c
 def degrade(
     image,              # uint16, rows × columns
     how:Degradation,
