@@ -209,13 +209,16 @@ def carry_mask(path, transform:Transform) -> tuple: # (bool mask in processed pi
 
 # %% ../nbs/03_preprocess.ipynb #95a1dc33
 def made_from(
-    paths,       # files the image depends on: DICOM and masks
+    image,       # file of the image: known by name, size and time of change, since reading all of it would cost as much as decoding
+    masks,       # files of its masks, known by their content, since a run of the stage before writes them anew
     parameters,  # dict of what else it depends on
 ) -> str: # 16 hexadecimal digits
     "A fingerprint of files and parameters"
-    parts = [sha256(p) if Path(p).is_file() else "missing" for p in paths] + [json.dumps(parameters, sort_keys=True)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    about = Path(image).stat() if Path(image).is_file() else None
+    parts = [f"{Path(image).name} {about and (about.st_size, about.st_mtime_ns)}"] + [sha256(p) if Path(p).is_file() else "missing" for p in masks]
+    return hashlib.sha256("\n".join([*parts, json.dumps(parameters, sort_keys=True)]).encode()).hexdigest()[:16]
 
+# %% ../nbs/03_preprocess.ipynb #1d58ca61
 def kept_record(folder:Path, image_id:str, fingerprint:str):
     "The record of an image that is already there and made from the same; else None"
     try: record = json.loads((folder/"records"/f"{image_id}.json").read_text())
@@ -223,7 +226,7 @@ def kept_record(folder:Path, image_id:str, fingerprint:str):
     whole = all((folder/name).is_file() for name in record.get("files", ["?"]))
     return record if whole and record.get("made_from") == fingerprint else None
 
-# %% ../nbs/03_preprocess.ipynb #1d58ca61
+# %% ../nbs/03_preprocess.ipynb #6099ab1a
 def prepare(
     image:dict,      # row of the catalogue
     masks:list,      # (kind, path of the source mask) of this image
@@ -237,7 +240,7 @@ def prepare(
     "Prepare one image and write all its files; what cannot be used becomes a problem"
     cv2.setNumThreads(1)
     problems, name = Problems("preprocess"), image["image_id"]
-    fingerprint = made_from([image["file"], *(path for _, path in masks)], {**given, "kinds": [k for k, _ in masks], "cache": [cache, signed], "code": code, "spacing": str(image["spacing_mm"]), "view": str(image.get("view"))})
+    fingerprint = made_from(image["file"], [path for _, path in masks], {**given, "kinds": [k for k, _ in masks], "cache": [cache, signed], "code": code, "spacing": str(image["spacing_mm"]), "view": str(image.get("view"))})
     if record := kept_record(folder, name, fingerprint): return record, record["problems"]
     record = None
     with problems.skipping(image["file"], MemoryError, cv2.error):
