@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 from calcnb.formats.dicom import write_dicom
 from calcnb.formats.files import project_root
 from calcnb.formats.layouts import LAYOUTS
+from calcnb.preprocess import prepare_all
 from calcnb.report.execute import run_stage
 
 
@@ -196,10 +197,19 @@ def test_mias_goes_through_the_stages(tmp_path):
 
 
 @pytest.mark.slow
-def test_deepmica_goes_through_the_stages(tmp_path):
-    images, lesions, roles = whole_run("deepmica", tmp_path)
+def test_deepmica_is_merged_and_prepared(tmp_path):
+    """Two stages as a run, the third by its function: the fourth is the same for every layout."""
+    draw_deepmica(tmp_path / "raw")
+    done = run("deepmica", tmp_path, "--stages", "merge")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    images, lesions = (pd.read_parquet(tmp_path / "work/explore" / f"{name}.parquet") for name in ("catalogue", "lesions"))
     assert len(images) == 12 and images.patient_id.nunique() == 6 and set(lesions.kind) == {"calcification"}
     assert (images.annotation == "complete").all() and images.spacing_mm.isna().all()
+    masks = pd.read_csv(tmp_path / "work/merge/masks.csv", dtype=dict(image_id=str))
+    masks_of = {row.image_id: [(row.kind, tmp_path / "work/merge" / row.path)] for row in masks.itertuples()}
+    records, problems = prepare_all(images, masks_of, "deepmica", tmp_path / "raw", tmp_path / "prepared", dict(tile_mm=20.0, clip=2.0))
+    assert len(records) == 12 and not problems and not told_of_a_person(tmp_path)
+    assert len(list((tmp_path / "prepared/masks/calcification").glob("*.png"))) == len(masks)
 
 
 LAYOUT_OF_ONES_OWN = """

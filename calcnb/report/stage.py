@@ -14,7 +14,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..formats.files import BadInput, Problems, atomic_path, project_root, resolve_path, sha256
-from ..formats.layouts import LAYOUTS
+from ..formats.register import LAYOUTS
 
 # %% ../../nbs/report/stage.ipynb #3e67c6b0
 STAGES = {"phantom": "00_phantom", "explore": "01_explore", "merge": "02_merge", "preprocess": "03_preprocess",
