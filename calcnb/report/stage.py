@@ -7,7 +7,7 @@ __all__ = ['STAGES', 'SMALL', 'PACKAGES', 'check_choice', 'check_number', 'versi
            'without_places', 'hide_places', 'split_figures', 'Stage']
 
 # %% ../../nbs/report/stage.ipynb #0803e551
-import hashlib, json, math, numbers, os, platform, subprocess, sys, time
+import hashlib, json, math, numbers, os, platform, re, subprocess, sys, time
 from importlib import metadata
 from pathlib import Path
 
@@ -61,15 +61,20 @@ def place_names(parameters:dict) -> dict: # absolute folder → what stands for 
     return {k: v for k, v in sorted(named.items(), key=lambda item: -len(item[0])) if len(k) > 1}
 
 def without_places(text:str, places:dict) -> str:
-    "`text` with every folder of `places` replaced"
-    for place, name in places.items(): text = text.replace(place, name)
+    "`text` with every folder of `places` replaced; not inside longer names, nor where the letters of a coded picture happen to spell one"
+    for place, name in places.items(): text = re.sub(rf"((?<![\w+/])|(?<=file://)){re.escape(place)}(?![\w+])", lambda _: name, text)
     return text
 
 # %% ../../nbs/report/stage.ipynb #5af36adb
 def hide_places(path, parameters:dict):
-    "Take the names of the run's folders out of a text file, such as a log or an executed notebook; whole or not at all"
-    before = Path(path).read_text(encoding="utf-8", errors="replace")
-    after = without_places(before, place_names(parameters))
+    "Take the names of the run's folders out of a log or an executed notebook, pictures left as they are; whole or not at all"
+    places, before = place_names(parameters), Path(path).read_text(encoding="utf-8", errors="replace")
+    def clean(value):
+        if isinstance(value, dict): return {key: v if key.startswith("image/") else clean(v) for key, v in value.items()}
+        if isinstance(value, list): return [clean(v) for v in value]
+        return without_places(value, places) if isinstance(value, str) else value
+    try: after = json.dumps(clean(json.loads(before)), indent=1, ensure_ascii=False) + "\n" if Path(path).suffix == ".ipynb" else without_places(before, places)
+    except ValueError: after = without_places(before, places)
     if after != before:
         with atomic_path(path) as tmp: tmp.write_text(after, encoding="utf-8")
 
