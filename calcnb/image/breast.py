@@ -15,7 +15,7 @@ import numpy as np
 from ..formats.files import BadInput
 from .contrast import as_grey
 
-# %% ../../nbs/image/breast.ipynb #eef626d9
+# %% ../../nbs/image/breast.ipynb #ec090ce1
 def shrink(
     image,              # uint16 or uint8, rows × columns
     spacing_mm:float,   # pixel spacing, mm
@@ -24,9 +24,15 @@ def shrink(
     "Mean over blocks of whole pixels; the last row and column are repeated to fill the last blocks"
     factor = max(1, round(target_mm/spacing_mm))
     rows, cols = (-(-n // factor) for n in image.shape)
-    after = rows*factor - image.shape[0], cols*factor - image.shape[1]
-    if any(after): image = cv2.copyMakeBorder(image, 0, after[0], 0, after[1], cv2.BORDER_REPLICATE)
-    return cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA).astype(np.float32), factor
+    top, left = (n//factor for n in image.shape) # whole blocks
+    small = np.empty((rows, cols), np.float32)
+    for at, first in ((np.s_[:top, :left], (0, 0)), (np.s_[top:], (top, 0)), (np.s_[:, left:], (0, left))): # only the last row and column need a border
+        if not small[at].size: continue
+        part = image[first[0]*factor:, first[1]*factor:][:small[at].shape[0]*factor, :small[at].shape[1]*factor]
+        after = [wanted*factor - n for wanted, n in zip(small[at].shape, part.shape)]
+        if any(after): part = cv2.copyMakeBorder(part, 0, after[0], 0, after[1], cv2.BORDER_REPLICATE)
+        small[at] = cv2.resize(part, small[at].shape[::-1], interpolation=cv2.INTER_AREA)
+    return small, factor
 
 # %% ../../nbs/image/breast.ipynb #1fb1fcd6
 def _away(mask):
@@ -105,11 +111,10 @@ def chest_side(
     mask, # breast, rows × columns
 ) -> str: # "L" or "R": the side of the image
     "The side of the image on which the breast touches the edge more; where it touches neither, the nearer one"
-    mask = np.asarray(mask) > 0
-    left, right = mask[:, 0].sum(), mask[:, -1].sum()
-    if left == right: # no edge is touched
-        strip = max(1, mask.shape[1]//3)
-        left, right = mask[:, :strip].sum(), mask[:, -strip:].sum()
+    mask = np.asarray(mask)
+    for strip in (1, max(1, mask.shape[1]//3)): # the wider one where no edge is touched
+        left, right = (np.count_nonzero(part) for part in (mask[:, :strip], mask[:, -strip:]))
+        if left != right: break
     return "R" if right > left else "L"
 
 def orient(image, side:str) -> np.ndarray:
@@ -130,6 +135,10 @@ def _morph(mask, operation, radius):
 # %% ../../nbs/image/breast.ipynb #322e1e5a
 def _largest(mask):
     "The largest connected part"
+    part = mask.astype(np.uint8)
+    row = int(np.argmax(cv2.reduce(part, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)))
+    on = np.flatnonzero(part[row])
+    if len(on) and 2*cv2.floodFill(part, None, (int(on[len(on)//2]), row), 2)[0] > np.count_nonzero(mask): return part == 2 # over half of all: no other is larger
     n, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     return label == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]) if n > 1 else mask
 
@@ -182,7 +191,7 @@ def _outline(middle, coarse, level, beyond, factor, mm):
     smooth = 2*round(0.3/mm) + 1
     return cv2.blur(mask.astype(np.uint8)*255, (smooth, smooth), borderType=cv2.BORDER_REPLICATE)
 
-# %% ../../nbs/image/breast.ipynb #ec090ce1
+# %% ../../nbs/image/breast.ipynb #4c490a9d
 def breast_mask(
     image,                 # uint16, rows × columns, high = dense
     spacing_mm:float=None, # pixel spacing, mm; unknown: the longer side is taken to be 240 mm
@@ -195,7 +204,12 @@ def breast_mask(
     coarse, level, beyond = _coarse(small, mm*fine*factor)
     if coarse.mean() < 0.01 or np.ptp(small) == 0: raise BadInput("image", "shows no breast: nothing of its size is brighter than the rest")
     soft = _sharpen(middle, coarse, level, beyond, factor, mm*fine)
-    return cv2.resize(soft, None, fx=fine, fy=fine, interpolation=cv2.INTER_LINEAR)[:image.shape[0], :image.shape[1]] > 127
+    left, top, cols, rows = cv2.boundingRect(soft)
+    at = tuple(slice(max(0, first - 1), first + number + 1) for first, number in ((top, rows), (left, cols))) # one pixel more, to enlarge as all of it would
+    mask, large = np.zeros(image.shape, bool), cv2.resize(soft[at], None, fx=fine, fy=fine, interpolation=cv2.INTER_LINEAR)
+    part = mask[at[0].start*fine:, at[1].start*fine:][:large.shape[0], :large.shape[1]]
+    np.greater(large[:part.shape[0], :part.shape[1]], 127, out=part)
+    return mask
 
 # %% ../../nbs/image/breast.ipynb #ee13d216
 class _Place(NamedTuple):
@@ -317,10 +331,11 @@ def _place(image, breast, spacing_mm):
     log = cv2.GaussianBlur(log, (0, 0), max(0.3, 0.2/mm))
     return _Place(log, texture, inside.astype(np.float32), (max(log[inside].std(), 1e-6), max((high - low)/2, 1e-6)), int(np.flatnonzero(inside.any(1))[0]), mm), factor
 
-# %% ../../nbs/image/breast.ipynb #4c490a9d
+# %% ../../nbs/image/breast.ipynb #eef626d9
 def _rival(final, corners, best):
     "Score, as a share of the best, of another border that would cut off clearly another corner (Dice under 0.9, 0.95) and is nearly as likely; else 0"
-    overlap = np.array([2*(c & corners[best]).sum()/max(1, c.sum() + corners[best].sum()) for c in corners])
+    number = np.count_nonzero
+    overlap = np.array([2*number(c & corners[best])/max(1, number(c) + number(corners[best])) for c in corners])
     near = np.asarray(final)/max(final[best], 1e-6)
     return float(np.max(near, where=((overlap < 0.9) & (near > 0.86)) | ((overlap < 0.95) & (near > 0.94)), initial=0))
 
@@ -348,7 +363,7 @@ def pectoral_muscle(
     best, corners = int(np.argmax(final)), [_corner(place, curve, place.log.shape, 1) for curve, *_ in found]
     rival = _rival(final, corners, best)
     mask = _corner(place, found[best][0], image.shape, factor)
-    mask &= np.asarray(breast) > 0
+    np.logical_and(mask, breast, out=mask)
     return Pectoral(mask, *_doubt(found[best][1], (found[best][2] > 0.05).mean(), rival))
 
 # %% ../../nbs/image/breast.ipynb #f02e38e2

@@ -70,28 +70,38 @@ def limit_counts(
     "Cut bins to `clip` times the mean bin and raise the others evenly, so that the sum stays"
     total = counts.sum(-1, keepdims=True, dtype=np.float64)
     limit = clip * total / counts.shape[-1]
-    cut, low, high = counts.astype(np.float64), 0 * total, limit.copy()
-    for _ in range(20): # bisection for the height of the water
-        water = (low + high)/2
-        over = np.minimum(cut + water, limit).sum(-1, keepdims=True) > total
-        low, high = np.where(over, low, water), np.where(over, water, high)
-    return np.minimum(cut + (low + high)/2, limit).astype(np.float32)
+    highest = np.sort(counts.astype(np.float64), -1)[..., ::-1]
+    full = np.arange(counts.shape[-1]) # bins at the limit: none, the highest one, the two highest, …
+    water = (total - full*limit - np.cumsum(highest[..., ::-1], -1)[..., ::-1]) / (counts.shape[-1] - full)
+    number = np.argmax(highest + water <= limit*(1 + 1e-9), -1)[..., None] # the fewest with which no other bin exceeds it
+    return np.minimum(counts + np.take_along_axis(water, number, -1), limit).astype(np.float32)
 
-# %% ../../nbs/image/contrast.ipynb #1fe46ffb
-def _counts(image, mask, side, bins, low, high):
-    "Histograms of all tiles, (tile rows, tile columns, bins), of the pixels inside `mask`"
-    after = [-n % side for n in image.shape]
-    mirror = [np.pad(np.arange(n), (0, m), "symmetric" if m >= n else "reflect") for n, m in zip(image.shape, after)]
-    counts = np.zeros((len(mirror[0])//side, len(mirror[1])//side, bins), np.float32)
+# %% ../../nbs/image/contrast.ipynb #0d906ff5
+def _tile(image, top, left, side):
+    "A square of an image, which is mirrored at its lower and right edge"
+    over = [max(0, first + side - n) for first, n in zip((top, left), image.shape)]
+    start = [max(0, min(first, n - m - 1)) for first, n, m in zip((top, left), image.shape, over)] # what is mirrored may begin in the tile before
+    part = image[start[0]:top + side, start[1]:left + side]
+    mirror = cv2.BORDER_REFLECT_101 if over[0] < image.shape[0] and over[1] < image.shape[1] else cv2.BORDER_REFLECT
+    return cv2.copyMakeBorder(part, 0, over[0], 0, over[1], mirror)[top - start[0]:, left - start[1]:] if any(over) else part
+
+# %% ../../nbs/image/contrast.ipynb #6d822c14
+def _histogram(tile, inside, bins, low:int, high:int):
+    "Counts in `bins` equal steps from `low` to under `high`, of which each holds a whole level or more"
+    first, last = low >> 8, ((high - 1) >> 8) + 1 # upper bytes
+    pairs, inside = np.ascontiguousarray(tile).view(np.uint8).reshape(*tile.shape, 2), None if inside is None else np.ascontiguousarray(inside)
+    levels = cv2.calcHist([pairs], [1, 0], inside, [last - first, 256], [first, last, 0, 256]).ravel()
+    starts = low - 256*first - (-np.arange(bins)*(high - low)//bins)
+    return np.add.reduceat(levels[:high - 256*first], starts)
+
+# %% ../../nbs/image/contrast.ipynb #21b0655a
+def _counts(image, mask, side, bins, low:int, high:int):
+    "Histograms of all tiles, (tile rows, tile columns, bins), of the pixels inside `mask` from `low` to under `high`"
+    counts, step = np.zeros((*(-(-n // side) for n in image.shape), bins), np.float32), 2 if side > 200 else 1
     for r, c in np.ndindex(counts.shape[:2]):
-        at = np.s_[r*side:(r + 1)*side], np.s_[c*side:(c + 1)*side]
-        tile, inside = image[at], None if mask is None else mask[at]
-        if tile.shape != (side, side):
-            at = np.ix_(mirror[0][at[0]], mirror[1][at[1]])
-            tile, inside = image[at], None if mask is None else mask[at]
-        step = 2 if side > 200 else 1
-        if inside is None or inside.any():
-            counts[r, c] = step*cv2.calcHist([np.ascontiguousarray(tile[::step])], [0], inside if inside is None else np.ascontiguousarray(inside[::step]), [bins], [low, high]).ravel()
+        inside = None if mask is None else _tile(mask, r*side, c*side, side)[::step]
+        if inside is not None and not cv2.hasNonZero(inside): continue
+        counts[r, c] = step*_histogram(_tile(image, r*side, c*side, side)[::step], inside, bins, low, high)
     return counts
 
 # %% ../../nbs/image/contrast.ipynb #bd8d3a1b
@@ -112,23 +122,43 @@ def _curves(counts, low, high, levels):
     left = np.minimum(at.astype(int), counts.shape[-1] - 1)
     return steps[..., left] + (at - left).astype(np.float32) * (steps[..., left + 1] - steps[..., left])
 
+# %% ../../nbs/image/contrast.ipynb #6355377b
+def _blend(image, tables, down, right, planes):
+    "Pixels through the four tables of their cell, and the weighted sum of the four"
+    plane, across, along, twist = (cv2.LUT(image, table, to) for table, to in zip(tables, planes[:, :image.size].reshape(4, *image.shape)))
+    cv2.accumulateProduct(across, right, plane)
+    cv2.accumulateProduct(twist, right, along)
+    return cv2.accumulateProduct(along, down, plane)
+
+# %% ../../nbs/image/contrast.ipynb #4732b862
+_STRIP = 96 # rows, whose numbers stay in the processor's cache
+
+def _strips(shape, top, left, side, inside):
+    "The windows of a cell, some rows high; only the columns with something `inside`"
+    columns, found = slice(max(0, left), min(shape[1], left + side)), []
+    for row in range(max(0, top), min(shape[0], top + side) if columns.start < columns.stop else 0, _STRIP):
+        rows = slice(row, min(row + _STRIP, shape[0], top + side))
+        first, _, width, _ = (0, 0, columns.stop - columns.start, 0) if inside is None else cv2.boundingRect(inside[rows, columns])
+        if width: found.append((rows, slice(columns.start + first, columns.start + first + width)))
+    return found
+
 # %% ../../nbs/image/contrast.ipynb #5f711ade
 def _between(curves, image, side, inside=None):
-    "Apply each pixel's four nearest curves, weighted linearly between the tiles' centres; uint16, 0 in cells with nothing `inside`"
-    out, half = np.zeros_like(image), side // 2
+    "Apply each pixel's four nearest curves, weighted linearly between the tiles' centres; uint16, 0 where not `inside`"
+    out, half, tables, planes = np.zeros_like(image), side // 2, np.zeros((4, 1, 65536), np.float32), np.empty((4, _STRIP*side), np.float32)
     near = lambda n, size: min(max(n, 0), size - 1)
-    weight, tables = np.arange(side, dtype=np.float32) / side, np.empty((4, 1, 65536), np.float32)
+    weight = np.arange(side, dtype=np.float32) / side
+    right = np.tile(weight, (_STRIP, 1))
     for r, c in np.ndindex(len(curves) + 1, curves.shape[1] + 1):
-        rows, cols = (slice(max(0, n*side - half), (n + 1)*side - half) for n in (r, c))
-        cell = np.ascontiguousarray(image[rows, cols])
-        if not cell.size or not (inside is None or inside[rows, cols].any()): continue
-        down, right = weight[-cell.shape[0]:] if r == 0 else weight[:cell.shape[0]], weight[-cell.shape[1]:] if c == 0 else weight[:cell.shape[1]]
+        windows, top, left = _strips(image.shape, r*side - half, c*side - half, side, inside), r*side - half, c*side - half
+        if not windows: continue
         a, b, d, e = (curves[near(r - i, len(curves)), near(c - j, curves.shape[1])] for i in (1, 0) for j in (1, 0))
         tables[:, 0, :len(a)] = a + 0.5, b - a, d - a, e - d - b + a # of the plane through the four: a + right·(b-a) + down·(d-a) + down·right·(…)
-        plane, across, along, twist = (cv2.LUT(cell, table) for table in tables)
-        across *= right; plane += across
-        twist *= right; along += twist; along *= down[:, None]; plane += along
-        out[rows, cols] = plane # rounded: 0.5 was added
+        for rows, cols in windows:
+            down = np.repeat(weight[rows.start - top:rows.stop - top, None], cols.stop - cols.start, 1)
+            grey = _blend(np.ascontiguousarray(image[rows, cols]), tables, down, right[:len(down), cols.start - left:cols.stop - left], planes)
+            if inside is not None and cv2.countNonZero(inside[rows, cols]) < grey.size: grey *= inside[rows, cols]
+            out[rows, cols] = grey # rounded: 0.5 was added
     return out
 
 # %% ../../nbs/image/contrast.ipynb #86be723e
@@ -137,20 +167,20 @@ def clahe(
     spacing_mm:float,     # pixel spacing, mm
     tile_mm:float=20.0,   # side of a tile, mm
     clip:float=3.0,       # highest bin allowed, as a multiple of the mean bin; 1 = plain window, ∞ = unlimited
-    mask=None,            # bool, pixels to count (the breast); default: all. Cells of a tile's size without any become 0
+    mask=None,            # bool, pixels to count (the breast); default: all. The others become 0
     bins:int=1024,        # bins of the histograms, over the range in use
     limits=None,          # (black, white) grey levels; default: the smallest and largest counted
 ) -> np.ndarray: # uint16, 0 … 65535
     "Contrast-limited adaptive histogram equalisation of images of any bit depth (Zuiderveld 1994)"
     image, side = as_grey(image), _side(spacing_mm, tile_mm)
     if not clip >= 1: raise BadInput("clip", f"{clip!r} is less than 1, the mean bin")
-    inside = None if mask is None else (np.asarray(mask) > 0).view(np.uint8)
-    low, high = limits or cv2.minMaxLoc(image, inside)[:2]
-    held = image if limits is None and mask is None else np.clip(image, int(low), int(high))
+    inside = None if mask is None else (mask if getattr(mask, "dtype", None) == bool else np.asarray(mask) > 0).view(np.uint8)
+    low, high = (int(v) for v in limits or cv2.minMaxLoc(image, inside)[:2])
+    held = image if limits is None and cv2.minMaxLoc(image)[1] <= high else np.clip(image, low, high)
     bins = int(max(1, min(bins, high - low + 1))) # 8-bit images have fewer grey levels than there are bins
     counts = _counts(held, inside, side, bins, low, high + 1)
     if inside is not None: counts = _borrow(counts, side**2/4)
-    curves = _curves(limit_counts(counts, min(clip, bins)), low, high + 1, int(high) + 1)
+    curves = _curves(limit_counts(counts, min(clip, bins)), low, high + 1, high + 1)
     return _between(curves, held, side, inside if inside is not None and inside.any() else None)
 
 # %% ../../nbs/image/contrast.ipynb #9791597b
