@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIDES', 'VIEWS', 'PROFILES', 'SPACING_MM', 'GROUPED', 'NAMES', 'WRITERS', 'plan_patient', 'plan_lesions', 'draw_view',
-           'sort_ranges', 'distract', 'around', 'filled', 'rating', 'object_rows', 'inbreast_rois',
+           'rate_visibility', 'sort_ranges', 'distract', 'around', 'filled', 'rating', 'object_rows', 'inbreast_rois',
            'write_inbreast_patient', 'region', 'cbis_row', 'write_cbis_patient', 'drawing_code', 'make_cohort',
            'read_cohort']
 
@@ -19,11 +19,12 @@ from tqdm.auto import tqdm
 
 from .formats.files import BadInput, sha256
 from .report.stage import check_choice, check_number
-from .virtual import anatomy as body, files, findings
+from .virtual import anatomy as body, files, findings, visibility as visible
 from .virtual.anatomy import add_digital_marks, add_distractors, add_film_marks, draw_breast, expose
 from .virtual.files import (IMAGES, OBJECTS, cbis_name, roi, write_cbis_image, write_cbis_region, write_cbis_table, write_inbreast_image, write_inbreast_table,
                                   write_inbreast_xml, write_png, write_table)
 from .virtual.findings import (DISTRIBUTION, MASS, MORPHOLOGY, RANGES, Canvas, Room, draw_calcifications, draw_mass, plan_calcification, plan_mass, spread)
+from .virtual.visibility import visibility
 
 # %% ../nbs/00_phantom.ipynb #8a4c7d87
 SIDES, VIEWS = ("L", "R"), ("CC", "MLO")
@@ -66,12 +67,20 @@ def draw_view(plan:dict, side:str, view:str, **ranges) -> dict:
     room, canvas = Room(breast, spacing), Canvas.on(breast, spacing, {**RANGES, **own}["film_contrast"] if film else 1.)
     lesions = [l for l in plan["lesions"] if l.laterality == side]
     masses = {l.number: draw_mass(canvas, room, l, view) for l in lesions if l.kind == "mass"}
-    extra = distract(canvas.image, breast, rng)
+    extra, before = distract(canvas.image, breast, rng), canvas.image.copy()
     for lesion in lesions:
         if lesion.kind == "calcification": draw_calcifications(canvas, breast, room, lesion, view, **own)
-    pixels = (add_film_marks if film else add_digital_marks)(expose(canvas.image, breast, rng, **shared), breast, rng, laterality=side)
+    pixels = expose(canvas.image, breast, rng, **shared)
+    rate_visibility(canvas, pixels, body.exposed(canvas.image - before, breast, **shared), {**RANGES, **own}["annotated_from"])
+    pixels = (add_film_marks if film else add_digital_marks)(pixels, breast, rng, laterality=side)
     return _facing(side, dict(pixels=pixels, labels=canvas.labels, lesions=canvas.lesions, breast=breast.breast, pectoral=breast.pectoral, objects=canvas.objects,
                               outlines=canvas.outlines, masses=masses, distractors=[dict(d, x=d["col"], y=d["row"]) for d in extra], found=lesions))
+
+# %% ../nbs/00_phantom.ipynb #2b9cb5c7
+def rate_visibility(canvas, pixels, signal, least:float):
+    "Enter for each calcification how visible it is, and whether a reader would outline it"
+    for thing, index in zip(canvas.objects, visibility(pixels, signal, canvas.labels)):
+        thing.update(visibility=round(float(index), 1), annotated=round(float(index), 1) >= least) # a tenth is the same on every machine
 
 # %% ../nbs/00_phantom.ipynb #1d40c35c
 def sort_ranges(ranges:dict) -> tuple: # (of findings, of anatomy)
@@ -138,11 +147,12 @@ NAMES = {"calcification": ["Calcification", "Calcification", "Calcification", "C
          "Mass": ["Mass"], "Spiculated Region": ["Spiculated Region", "Espiculated Region", "Spiculated region"]}
 
 def inbreast_rois(view:dict, spacing_mm:float, rng) -> list:
-    "OsiriX regions of a view: calcifications (single points where smaller than five pixels), clusters, masses and spiculated regions"
-    shapes = [("calcification", p if o["pixels"] >= 5 and len(p) >= 3 else [[o["x"], o["y"]]]) for o, p in zip(view["objects"], view["outlines"])]
+    "OsiriX regions of a view: calcifications that can be seen (single points where smaller than five pixels), clusters, masses and spiculated regions"
+    seen = [(o, p) for o, p in zip(view["objects"], view["outlines"]) if o["annotated"]]
+    shapes = [("calcification", p if o["pixels"] >= 5 and len(p) >= 3 else [[o["x"], o["y"]]]) for o, p in seen]
     for lesion in view["found"]:
         if lesion.kind == "mass": shapes += list(view["masses"][lesion.number].items())
-        members = [p for o, p in zip(view["objects"], view["outlines"]) if o["lesion"] == lesion.number]
+        members = [p for o, p in seen if o["lesion"] == lesion.number]
         if lesion.distribution in GROUPED and len(members) >= 3: shapes.append(("Cluster", around(np.concatenate(members), 1.0, spacing_mm)))
     return [roi(str(rng.choice(NAMES[name])), points, k, spacing_mm) for k, (name, points) in enumerate(shapes)]
 
@@ -225,12 +235,12 @@ def _resized(mask, plan, side, view):
     "One mask in four patients is stored at half the mammogram's size, as happens in the real collection"
     return mask[::2, ::2] if plan["number"] % 4 == 0 and view == "MLO" and side == plan["lesions"][0].laterality else mask
 
-# %% ../nbs/00_phantom.ipynb #2b9cb5c7
+# %% ../nbs/00_phantom.ipynb #78267463
 WRITERS = {"inbreast": write_inbreast_patient, "cbis-ddsm": write_cbis_patient}
 
 def drawing_code() -> str:
     "A fingerprint of the modules that draw and write: a cohort of older code is drawn anew"
-    return hashlib.sha256("".join(map(sha256, [body.__file__, findings.__file__, files.__file__, Path(files.__file__).parents[1]/"phantom.py"])).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(map(sha256, [body.__file__, findings.__file__, files.__file__, visible.__file__, Path(files.__file__).parents[1]/"phantom.py"])).encode()).hexdigest()[:16]
 
 # %% ../nbs/00_phantom.ipynb #a3113319
 def _write_patient(root, seed, number, layout, profile, ranges):

@@ -6,8 +6,8 @@
 __all__ = ['RANGES', 'FILM', 'COVERAGE', 'QUANTILES', 'GREYS', 'FILM_AIR', 'Draw', 'Paper', 'power_law', 'Outline',
            'draw_outline', 'skin_distance', 'Fan', 'fan_about', 'gland_map', 'septa_map', 'pectoral_distance',
            'muscle_texture', 'walks', 'draw_lines', 'ligaments', 'ducts', 'vessels', 'vessel_bands', 'grey_curve',
-           'Anatomy', 'draw_breast', 'expose', 'label_lines', 'free_place', 'add_digital_marks', 'add_film_marks',
-           'add_distractors']
+           'Anatomy', 'draw_breast', 'expose', 'exposed', 'label_lines', 'free_place', 'add_digital_marks',
+           'add_film_marks', 'add_distractors']
 
 # %% ../../nbs/virtual/anatomy.ipynb #89d8ded0
 from dataclasses import dataclass
@@ -377,6 +377,16 @@ def expose(
     if rng.uniform() < .5: np.maximum(signal, rng.uniform(.01, .03), out=signal)
     noise *= (np.maximum(signal, 0)/.3)**.6*.3
     return np.clip(np.rint((signal + noise)*3970), 0, 4095).astype(np.uint16)
+
+# %% ../../nbs/virtual/anatomy.ipynb #7bd53487
+def exposed(
+    added,     # what was added to an anatomy's image
+    anatomy,   # whose spacing and kind count
+    **ranges,  # any of `RANGES`: (low, high)
+) -> np.ndarray: # in grey levels
+    "What of an addition reaches the pixels: blurred by the middle of its range, without noise"
+    draw = Draw(None, ranges, anatomy.film)
+    return ndimage.gaussian_filter(added, np.mean(draw.ranges["blur_mm"])/anatomy.spacing_mm, truncate=4)*(63500 if anatomy.film else 3970)
 
 # %% ../../nbs/virtual/anatomy.ipynb #903d4145
 _LETTERS = { # strokes of (down, right), letters 1 high

@@ -172,7 +172,7 @@ def write_cbis_table(root, kind:str, split:str, rows:list):
 
 # %% ../../nbs/virtual/files.ipynb #f4b6aea1
 IMAGES = "image_id dataset patient_id path laterality view density pathology birads rows cols spacing_mm".split()
-OBJECTS = "image_id object kind morphology distribution cluster pathology x y diameter_mm contrast length_mm".split()
+OBJECTS = "image_id object kind morphology distribution cluster pathology x y diameter_mm contrast length_mm visibility annotated".split()
 
 def write_table(path, columns:list, rows:list):
     "Write a CSV of those columns; reals with four decimals, missing values empty"

@@ -93,7 +93,8 @@ RANGES = dict(
     size=1.0, count=1.0,        # factors on all sizes and numbers
     mass_contrast=(0.45, 1.1),  # of a mass, in the same unit
     mass_radius_mm=(2.5, 5.5),
-    film_contrast=0.13)         # film: all contrasts times this, since its grey values lie close together
+    film_contrast=0.13,         # film: all contrasts times this, since its grey values lie close together
+    annotated_from=5.0)         # least visibility (d′) of a calcification that a reader outlines; 0 = all that are drawn
 
 def spread(start, n:int) -> np.ndarray: # (3,) each 0–1
     "The `n`-th point of a sequence that fills a cube evenly (Roberts' R3), moved by `start` (3,): small cohorts then hold a bit of everything"

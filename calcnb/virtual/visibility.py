@@ -23,7 +23,7 @@ def visibility(
 ) -> np.ndarray: # d′ of objects 1 … n, ≥ 0
     "Detectability index of each object against noise and tissue nearby, all other objects taken away"
     if not np.shape(pixels) == np.shape(signal) == np.shape(labels): raise BadInput("visibility", f"was given shapes {np.shape(pixels)}, {np.shape(signal)} and {np.shape(labels)}")
-    empty = np.asarray(pixels, np.float32) - np.asarray(signal, np.float32)
+    empty = np.asarray(pixels, float) - signal
     return np.array([_index(empty, signal, labels, n, box, reach) for n, box in enumerate(ndimage.find_objects(labels), 1) if box is not None])
 
 def _index(empty, signal, labels, n, box, reach):
