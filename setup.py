@@ -26,7 +26,7 @@ setup(
     python_requires=f">={cfg['min_python']},<{cfg['max_python']}",
     packages=find_packages(include=["calcnb", "calcnb.*"]),
     include_package_data=True,
-    package_data={"calcnb.report": ["template/*"], "calcnb.formats": ["*.yaml"]},
+    package_data={"calcnb.report": ["template/*"], "calcnb.formats": ["*.yaml"], "calcnb.nets": ["weights/*"]},
     install_requires=lines("requirements"),
     extras_require={extra: lines(f"{extra}_requirements") for extra in ("wandb", "tune", "docs", "dev")},
     entry_points={

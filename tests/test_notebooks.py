@@ -54,7 +54,7 @@ def test_arrows_run_down_only(path):
     assert allowed is None or rooms <= allowed
 
 
-@pytest.mark.parametrize("notebook", [n for n in STAGES.values() if n != "05_segment"])
+@pytest.mark.parametrize("notebook", [n for n in STAGES.values() if n not in ("05_segment", "12_weights")])
 def test_stages_without_a_net_do_without_keras(notebook):
     from calcnb.report.modules import modules_of
 

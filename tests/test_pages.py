@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from calcnb.formats.files import project_root
-from calcnb.report.stage import STAGES
+from calcnb.report.stage import PIPELINE, STAGES
 
 REPORT = project_root() / "reports" / "small"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,7 +36,7 @@ def opened(browser, path, width):
 @needs_report
 @needs_browser
 @pytest.mark.parametrize("width", [1400, 400])
-@pytest.mark.parametrize("name", ["index", *STAGES.values()])
+@pytest.mark.parametrize("name", ["index", *(STAGES[s] for s in PIPELINE)])
 def test_a_page_opens_whole(browser, name, width):
     page, asked, said = opened(browser, REPORT / f"{name}.html", width)
     assert said == []
@@ -51,8 +51,8 @@ def test_a_page_opens_whole(browser, name, width):
 @needs_browser
 def test_a_card_leads_to_its_page_and_back(browser):
     page, _, _ = opened(browser, REPORT / "index.html", 1400)
-    assert page.locator(".card").count() == len(STAGES)
-    assert page.locator(".card .badge.done").count() == len(STAGES)
+    assert page.locator(".card").count() == len(PIPELINE)
+    assert page.locator(".card .badge.done").count() == len(PIPELINE)
     page.locator("#explore h3 a").click()
     assert page.url.endswith("01_explore.html")
     assert page.locator("details.code[open]").count() == 0, "code is folded until asked for"

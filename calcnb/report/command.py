@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ..formats.files import BadInput, atomic_path, project_root, resolve_path
-from .stage import LAYOUTS, STAGES, check_choice, check_number, hide_places
+from .stage import DRAWS, LAYOUTS, PIPELINE, STAGES, check_choice, check_number, hide_places
 
 # %% ../../nbs/report/command.ipynb #12996951
 KEYS = {"title", "summary", "caution", "layout", "raw_dir", "work_dir", "report_dir", "seed", "profile", "stages", "parameters", "profiles"}
@@ -33,7 +33,7 @@ def read_study(study:str) -> dict:
     if not isinstance(config, dict): raise BadInput(path, "holds no settings")
     unknown = sorted(set(config) - KEYS)
     if unknown: raise BadInput(path, f"has unknown settings: {', '.join(map(str, unknown))}")
-    return {"title": path.stem, "seed": 1, "profile": "quick", "stages": list(STAGES), "parameters": {}, **config}
+    return {"title": path.stem, "seed": 1, "profile": "quick", "stages": list(PIPELINE), "parameters": {}, **config}
 
 # %% ../../nbs/report/command.ipynb #0e196285
 def choose_stages(names:str, offered) -> list[str]:
@@ -93,7 +93,7 @@ def run(
 ) -> int:                   # exit status
     "Bring a study's stages up to date and write its pages; 0 where every stage is done"
     work_dir, report_dir = resolve_path(config["work_dir"]), resolve_path(config["report_dir"])
-    if "phantom" not in config["stages"] and not resolve_path(config["raw_dir"]).is_dir(): raise BadInput("raw_dir", f"there is no folder {config['raw_dir']}")
+    if not set(DRAWS) & set(config["stages"]) and not resolve_path(config["raw_dir"]).is_dir(): raise BadInput("raw_dir", f"there is no folder {config['raw_dir']}")
     work_dir.mkdir(parents=True, exist_ok=True)
     try: lock = FileLock(work_dir/".lock").acquire(timeout=0)
     except Timeout: raise BadInput(config["work_dir"], "another run is at work in this folder; wait for it or give another work_dir") from None

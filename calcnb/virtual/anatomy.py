@@ -448,13 +448,14 @@ def add_film_marks(
     anatomy,
     rng,             # numpy Generator
     laterality="L",  # R: the label is mirrored
+    dust=1.,         # factor on the number of scratches, hairs and grains of dust
 ) -> np.ndarray:
     "Add view label, bright border, scratches, hairs and dust"
     mm, shape = anatomy.spacing_mm, pixels.shape
     out = _label(pixels.astype(float), anatomy, f"{laterality} {anatomy.view}", 7, .4, 64000, rng.uniform(-.5, .7), laterality == "R")
     area = shape[0]*shape[1]*mm*mm/100
     for per_cm2, length, bend, sigma, height in ((.12, (2, 15), .01, .04, (-7000, 4000)), (.06, (.7, 3), .35, .04, (2000, 6000)), (.9, (.04, .12), 0, .05, (3000, 14000))):
-        n = rng.poisson(per_cm2*area)
+        n = rng.poisson(dust*per_cm2*area)
         lines = walks(rng, rng.uniform(0, 1, (n, 2))*shape, rng.uniform(0, 2*np.pi, n), rng.uniform(*length, n)/mm, .1/mm, 0, bend)
         out += draw_lines(shape, lines, rng.uniform(*height, n), sigma/mm, taper=False)
     edge = max(1, int(rng.uniform(.4, 1.2)/mm))
@@ -477,12 +478,13 @@ def add_distractors(
     image,    # float, rows × columns, before exposure; changed in place
     anatomy,
     rng,      # numpy Generator
+    more=1.,  # factor on the number of fibres and spikes
 ) -> list:
     "Add bright fibres, noise spikes and sometimes surgical clips to the breast; a dict (kind, row, col, size_mm) of each"
     mm = anatomy.spacing_mm
     deep = ndimage.distance_transform_edt(np.pad(anatomy.breast[::8, ::8], 1, mode="edge"))[1:-1, 1:-1]*8*mm
     inside = np.argwhere(deep > min(3, deep.max()/2))
-    counts = dict(fibre=rng.integers(2, 6), spike=rng.integers(1, 5), clip=rng.integers(1, 4)*(rng.uniform() < .1))
+    counts = dict(fibre=round(more*rng.integers(2, 6)), spike=round(more*rng.integers(1, 5)), clip=rng.integers(1, 4)*(rng.uniform() < .1))
     sizes, found = dict(fibre=(1.5, 6), spike=(mm, mm), clip=(2.5, 5)), []
     for kind in [k for k, n in counts.items() for _ in range(n)]:
         row, col = np.minimum(inside[rng.integers(len(inside))]*8 + rng.uniform(0, 8, 2), np.subtract(image.shape, 1.))

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scipy import ndimage
 from tqdm.auto import tqdm
 
 from ..formats.files import BadInput, atomic_path
 from ..image.breast import breast_mask
 from ..image.contrast import normalise_locally
-from .anatomy import add_digital_marks, add_distractors, add_film_marks, draw_breast, expose
+from .anatomy import add_digital_marks, add_distractors, add_film_marks, draw_breast, expose, exposed
 from .findings import RANGES, Canvas, Room, draw_calcifications, plan_calcification
 from .visibility import visibility
 
@@ -47,13 +46,14 @@ def draw_varied(
     ranges = pick_ranges(rng, film)
     breast = draw_breast(rng, view, density, shape, spacing, film, **ranges)
     room, canvas = Room(breast, spacing), Canvas.on(breast, spacing, RANGES["film_contrast"] if film else 1.)
-    add_distractors(canvas.image, breast, rng)
+    add_distractors(canvas.image, breast, rng, float(np.exp(rng.uniform(0, 2.5))))
     before = canvas.image.copy()
     _scatter(rng, canvas, breast, room, view)
-    signal = ndimage.gaussian_filter(canvas.image - before, ranges["blur_mm"][0]/spacing)*(63500 if film else 3970)
+    signal = exposed(canvas.image - before, breast, **ranges)
     pixels = expose(canvas.image, breast, rng, **ranges)
     for thing, index in zip(canvas.objects, visibility(pixels, signal, canvas.labels)): thing["visibility"] = float(index)
-    pixels = (add_film_marks if film else add_digital_marks)(pixels, breast, rng, laterality=str(rng.choice(["L", "R"])))
+    side, dust = str(rng.choice(["L", "R"])), float(np.exp(rng.uniform(0, 1.8)))
+    pixels = add_film_marks(pixels, breast, rng, side, dust) if film else add_digital_marks(pixels, breast, rng, side)
     return dict(pixels=pixels, labels=canvas.labels, breast=breast.breast, spacing_mm=spacing, film=film, view=view, density=density, objects=canvas.objects)
 
 def _scatter(rng, canvas, breast, room, view):
