@@ -15,22 +15,24 @@ def tile_starts(
     length:int,  # of the axis, px
     size:int,    # of a tile, px
     overlap:int, # shared by neighbours at least, px, below size
+    step:int=1,  # starts are multiples of this; the last tile may then reach beyond the axis
 ) -> np.ndarray: # first pixel of each tile, ascending
     "Evenly spread first pixels of as few tiles as cover the axis"
     if not 0 <= overlap < size: raise BadInput("overlap", f"{overlap!r} is not from 0 to {size - 1}")
     if length <= size: return np.array([0])
-    tiles = 1 + -(-(length - size)//(size - overlap))
-    return np.round(np.linspace(0, length - size, tiles)).astype(int)
+    last, stride = -(-(length - size)//step)*step, max(step, (size - overlap)//step*step)
+    return np.round(np.linspace(0, last//step, 1 + -(-last//stride))).astype(int)*step
 
 # %% ../../nbs/image/tiles.ipynb #2a995eb3
 def tile_corners(
     breast,      # mask of where to look, rows × columns
     size:int,    # of a tile, px
     overlap:int, # px
+    step:int=1,  # corners are multiples of this
 ) -> np.ndarray: # tiles × (row, column) of the upper left corners
     "Corners of the tiles that touch the breast"
     breast = np.asarray(breast) > 0
-    grid = [(r, c) for r in tile_starts(breast.shape[0], size, overlap) for c in tile_starts(breast.shape[1], size, overlap)]
+    grid = [(r, c) for r in tile_starts(breast.shape[0], size, overlap, step) for c in tile_starts(breast.shape[1], size, overlap, step)]
     return np.array([(r, c) for r, c in grid if breast[r:r + size, c:c + size].any()], int).reshape(-1, 2)
 
 # %% ../../nbs/image/tiles.ipynb #ff56af31
@@ -38,10 +40,11 @@ def blend_window(
     size:int,    # of a tile, px
     overlap:int, # width of the fall-off, px
 ) -> np.ndarray: # size × size, float32, in (0, 1]
-    "Weights of a tile's pixels: 1 in the middle, falling to the edges, never 0"
+    "Weights of a tile's pixels: 1 in the middle, next to nothing in the outer quarter of the overlap, where the net sees least around a pixel"
     edge = np.minimum(np.arange(size), np.arange(size)[::-1])
-    profile = np.sin(np.clip((edge + 0.5)/max(overlap, 1), 0, 1)*np.pi/2)**2 if overlap else np.ones(size)
-    return np.maximum(np.outer(profile, profile), 1e-4).astype(np.float32)
+    profile = np.sin(np.clip((edge + 0.5 - overlap/4)/max(overlap/2, 1), 0, 1)*np.pi/2)**2 if overlap else np.ones(size)
+    profile = np.maximum(profile, 1e-3) # at the image's edge there is no other tile, and along it blending goes on
+    return np.outer(profile, profile).astype(np.float32)
 
 # %% ../../nbs/image/tiles.ipynb #918f46e7
 def cut(image, corner, size:int) -> np.ndarray:
@@ -64,14 +67,15 @@ def predict_tiled(
     size:int=256,    # of a tile, px; a multiple of what the net's poolings need
     overlap:int=32,  # px
     batch:int=4,     # tiles given to `predict` at once
+    step:int=1,      # tiles start at multiples of this: what the net's poolings need, or a tile's answer depends on where it starts
     flips:bool=False,# each tile is shown in four mirrorings and the answers are averaged; four times as long
 ) -> np.ndarray:     # float32, rows × columns; 0 outside the breast
     "The answer of `predict` for a whole image, from overlapping blended tiles"
     image, breast = np.asarray(image), np.asarray(breast) > 0
     if image.shape != breast.shape: raise BadInput("breast", f"has shape {breast.shape}, its image {image.shape}")
-    shape = np.maximum(image.shape, size)
+    shape = [max(n, size) + step for n in image.shape]
     total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    window, corners = blend_window(size, overlap), tile_corners(breast, size, overlap)
+    window, corners = blend_window(size, overlap), tile_corners(breast, size, overlap, step)
     for start in range(0, len(corners), batch):
         some = corners[start:start + batch]
         tiles = np.stack([cut(image, corner, size) for corner in some])[..., None]
@@ -80,4 +84,4 @@ def predict_tiled(
             total[r:r + size, c:c + size] += window*answer.reshape(size, size)
             weight[r:r + size, c:c + size] += window
     rows, columns = image.shape
-    return np.where(breast, total[:rows, :columns]/np.maximum(weight[:rows, :columns], 1e-6), 0).astype(np.float32)
+    return np.where(breast, total[:rows, :columns]/np.maximum(weight[:rows, :columns], 1e-9), 0).astype(np.float32)

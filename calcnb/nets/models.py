@@ -25,9 +25,9 @@ def built(plan:dict) -> keras.Model:
     model.calcnb_plan = plan
     return model
 
-def planned_net(widths=(16, 32, 64, 128), norm="batch", plan="", **more) -> keras.Model:
-    "A net by its plan in `PLANS`, or a U-Net of these widths"
-    return built({"net": "unet", "name": f"net_{plan}" if plan else "unet", **(PLANS[plan] if plan else dict(widths=list(widths), norm=norm)), **more})
+def planned_net(widths=(16, 32, 64, 128), norm="", plan="", **more) -> keras.Model:
+    "A net by its plan in `PLANS`, or a U-Net of these widths; with another normalisation where one is named"
+    return built({"net": "unet", "name": f"net_{plan}" if plan else "unet", **(PLANS[plan] if plan else dict(widths=list(widths))), **({"norm": norm} if norm else {}), **more})
 
 def in_precision(model:keras.Model, policy:str="float32") -> keras.Model:
     "The same net and weights, computing in `policy`: float32 or mixed_bfloat16"
@@ -74,11 +74,12 @@ class Search:
     ):
         policy = ("mixed_bfloat16" if has_bfloat16() else "float32") if precision == "auto" else precision
         self.model = finest(in_precision(model, policy))
-        self.size, self.overlap, self.flips = -(-size//divisor(self.model))*divisor(self.model), overlap, flips
+        self.step, self.overlap, self.flips = divisor(self.model), overlap, flips
+        self.size = -(-size//self.step)*self.step
 
     def on(self, normal, breast) -> np.ndarray: # float32, probability of calcification
         "Search an image that is normalised already (rows × columns) where `breast` is"
-        return predict_tiled(self.model.predict_on_batch, normal, breast, self.size, self.overlap, 1, self.flips)
+        return predict_tiled(self.model.predict_on_batch, normal, breast, self.size, self.overlap, 1, self.step, self.flips)
 
     def __call__(self,
         image,             # grey levels, high = dense, rows × columns, uint16
