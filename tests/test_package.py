@@ -55,5 +55,6 @@ def test_the_wheel_holds_modules_and_templates(tmp_path):
     subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("calcnb/formats/files.py", "calcnb/report/template/index.html.j2", "calcnb/report/template/conf.json", "calcnb/report/template/style.css", "calcnb/formats/chest_rules.yaml"):
+    for name in ("calcnb/formats/files.py", "calcnb/report/template/index.html.j2", "calcnb/report/template/conf.json", "calcnb/report/template/style.css", "calcnb/formats/chest_rules.yaml",
+                 "calcnb/nets/weights/calcification.keras", "calcnb/nets/weights/calcification.json"):
         assert name in names, name
