@@ -48,7 +48,7 @@ export: .stamps/export
 readme: .stamps/export
 	$(BIN)/jupyter nbconvert --log-level=ERROR --to markdown --execute --output-dir . --output README nbs/index.ipynb
 
-# the net that comes with the package, taught anew on drawn images: 45 minutes on two cores
+# the net that comes with the package, taught anew on drawn images: about half an hour on two cores
 weights: .stamps/export
 	$(BIN)/calcnb run --study weights --cores $(CORES)
 

@@ -1142,6 +1142,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'calcnb.virtual.variety.draw_set': ('virtual/variety.html#draw_set', 'calcnb/virtual/variety.py'),
                                         'calcnb.virtual.variety.draw_varied': ( 'virtual/variety.html#draw_varied',
                                                                                 'calcnb/virtual/variety.py'),
+                                        'calcnb.virtual.variety.drawing_code': ( 'virtual/variety.html#drawing_code',
+                                                                                 'calcnb/virtual/variety.py'),
                                         'calcnb.virtual.variety.pick_ranges': ( 'virtual/variety.html#pick_ranges',
                                                                                 'calcnb/virtual/variety.py'),
                                         'calcnb.virtual.variety.taught': ('virtual/variety.html#taught', 'calcnb/virtual/variety.py'),

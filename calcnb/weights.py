@@ -12,18 +12,16 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from tqdm.auto import tqdm
 
-from .formats.files import BadInput
 from .image.specks import specks
 from .measure.froc import froc, image_findings, label_objects, sensitivity_at
 from .measure.overlap import best_threshold, threshold_counts
 from .measure.strata import by_group, difficulty_grid, found_table, show_difficulty
 from .nets.losses import LOSSES
 from .nets.models import Search, built, in_precision, save_model
-from .nets.training import Patches, set_precision, train, validation_tiles
-from .nets.unet import NETS, PLANS
+from .nets.training import Patches, learning_curves, set_precision, train, validation_tiles
+from .nets.unet import PLANS
 from .report.figures import COLOURS, contact_sheet, draw_outline, show_image, use_style
 from .report.stage import Stage, check_choice, check_number, code_hash, versions
 from .virtual.variety import TAUGHT, draw_set

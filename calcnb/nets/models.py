@@ -6,7 +6,7 @@
 __all__ = ['MAKER', 'USE', 'built', 'planned_net', 'in_precision', 'save_model', 'open_model', 'Search', 'shipped']
 
 # %% ../../nbs/nets/models.ipynb #8706734e
-import hashlib, json
+import json
 from pathlib import Path
 
 import keras
