@@ -46,10 +46,11 @@ def keras_net(net, precision, rate=BASE_RATE, steps=None, **_):
     """Ours, as `calcnb.nets.training.train` compiles it; `steps` sets the course of the rate."""
     import keras
     from calcnb.nets.losses import FocalDice
-    from calcnb.nets.unet import planned, unet
+    from calcnb.nets.models import planned_net
+    from calcnb.nets.unet import unet
     keras.utils.set_random_seed(1)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
-    model = planned("folded") if net == "folded" else unet(widths=WIDTHS)
+    model = planned_net(plan="folded") if net == "folded" else unet(widths=WIDTHS)
     if steps:
         from calcnb.nets.training import schedule
         rate = schedule(rate, steps)
@@ -339,7 +340,7 @@ def prepare(job):
     from calcnb.measure.overlap import best_threshold, threshold_counts
     from calcnb.nets.models import in_precision, save_model, shipped
     from calcnb.nets.unet import divisor, finest
-    from calcnb.weights import GRID
+    from calcnb.measure.scores import THRESHOLDS
     folder = Path(job["folder"])
     try: model, card = shipped()
     except BadInput: model, card = teach(folder), {}
@@ -349,7 +350,7 @@ def prepare(job):
     rows, columns = normal.shape
     filled = np.pad(normal, [(0, -n % divisor(net)) for n in normal.shape])
     dense = np.where(breast, net.predict_on_batch(filled[None, ..., None])[0, :rows, :columns, 0], 0)
-    threshold = card.get("threshold") or best_threshold(threshold_counts(dense, mask, GRID, breast), GRID)[0]
+    threshold = card.get("threshold") or best_threshold(threshold_counts(dense, mask, THRESHOLDS, breast), THRESHOLDS)[0]
     np.save(folder/"dense.npy", dense)
     print(json.dumps(dict(shipped=bool(card), threshold=float(threshold), peak=memory("VmHWM"))))
 
@@ -410,7 +411,8 @@ def write_batches(folder, train, table, number, side):
 def score(maps, folder, table):
     """Sensitivity at the allowed rate of false marks, and Dice, of score maps in a file."""
     from calcnb.measure.froc import froc, sensitivity_at
-    from calcnb.weights import choose, findings_of, search_set
+    from calcnb.measure.scores import choose, findings_of
+    from calcnb.weights import search_set
     answers = iter(np.load(maps, mmap_mode="r"))
     cases = search_set(lambda *_: np.float32(next(answers)), folder, table)
     chosen = choose(cases)

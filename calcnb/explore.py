@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['in_groups', 'missing_values', 'draw_counts', 'lesions_per_image', 'diameter_mm', 'draw_per_image', 'draw_sizes',
-           'split_overlap', 'patients_in_two_splits', 'in_words', 'pick_examples', 'what_is_known', 'shrink',
-           'draw_lesions', 'grey_histogram', 'look_at', 'find_copies', 'tidy_names', 'lesion_mask', 'write_tidy',
-           'write_tables']
+           'split_overlap', 'patients_in_two_splits', 'in_words', 'pick_examples', 'what_is_known', 'draw_lesions',
+           'grey_histogram', 'look_at', 'find_copies', 'tidy_names', 'lesion_mask', 'write_tidy', 'write_tables']
 
 # %% ../nbs/01_explore.ipynb #66fdbb23
 from itertools import combinations
@@ -25,7 +24,7 @@ from .formats.layouts import annotation_of, each, get_layout
 from .formats.png import write_png
 from .image.alike import near_pairs, pixel_hash, texture
 from .image.masks import disc, fill_polygon
-from .report.figures import COLOURS, PALETTE, contact_sheet, draw_outline, use_style
+from .report.figures import COLOURS, PALETTE, contact_sheet, draw_outline, small, use_style
 from .report.stage import Stage, check_number
 
 # %% ../nbs/01_explore.ipynb #64c373e8
@@ -123,12 +122,6 @@ def what_is_known(row) -> str:
     if row.dataset == "chest": return f"{row.view if isinstance(row.view, str) else 'view unknown'}, " + ("no score" if pd.isna(score) else f"score {score:g}")
     return f"{row.pathology}, density {'unknown' if pd.isna(row.density) else row.density}"
 
-def shrink(pixels:np.ndarray, most:int=700) -> tuple[np.ndarray, int]: # smaller image, pixels of the source a pixel
-    "An image of at most `most` rows and columns, by means of whole blocks"
-    step = max(1, -(-max(pixels.shape) // most))
-    rows, cols = (n // step * step for n in pixels.shape)
-    return pixels[:rows, :cols].reshape(rows//step, step, cols//step, step).mean((1, 3)), step
-
 # %% ../nbs/01_explore.ipynb #09a45e3c
 def draw_lesions(ax, rows:pd.DataFrame, step:int, read_mask=None):
     "Draw the lesions of one image, shown at one pixel for `step`, on `ax`; `read_mask(path)` gives the masks of those without outline"
@@ -137,7 +130,7 @@ def draw_lesions(ax, rows:pd.DataFrame, step:int, read_mask=None):
         colour = dict(calcification=PALETTE[8], mass=PALETTE[1], spiculated_region=PALETTE[3]).get(row.kind, PALETTE[2])
         if len(points) == 1: ax.plot(*points.T, "o", mfc="none", mec=colour, ms=4, mew=0.8)
         elif len(points): ax.plot(*np.vstack([points, points[:1]]).T, color=colour, lw=0.9)
-        elif read_mask is not None and isinstance(row.mask_path, str): draw_outline(ax, shrink(read_mask(row.mask_path).astype(float))[0] > 0.5, colour, 0.9)
+        elif read_mask is not None and isinstance(row.mask_path, str): draw_outline(ax, small(read_mask(row.mask_path).astype(float))[0] > 0.5, colour, 0.9)
     return ax
 
 # %% ../nbs/01_explore.ipynb #da46a034

@@ -54,7 +54,7 @@ def plan_lesions(rng, number:int, start, with_mass:bool, ranges:dict) -> list:
     other, found = "LR".replace(first, ""), []
     for k, side in enumerate([first, str(rng.choice([first, other])), other][:2 + int(rng.random() < 0.75)]):
         u, v, w = spread(start, 3*number + k)
-        mass = (with_mass and k == 1) or (k > 0 and rng.random() < 0.33)
+        mass = (with_mass and k == 1) or (k > 0 and rng.random() < {**RANGES, **ranges}["masses"])
         found.append(plan_mass(rng, k + 1, side, u, w, **ranges) if mass else plan_calcification(rng, k + 1, side, u, v, w, **ranges))
     return found
 

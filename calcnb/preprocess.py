@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['WINDOWS', 'CACHED', 'Transform', 'plan_transform', 'as_transform', 'from_source', 'to_source', 'points_to_source',
            'points_from_source', 'Processed', 'around', 'windowed', 'scale_for', 'preprocess_image', 'carry_mask',
-           'made_from', 'kept_record', 'prepare', 'cache_all', 'write_all', 'prepare_all', 'show_steps', 'cut_around',
-           'grey_curve']
+           'made_from', 'kept_record', 'prepare', 'cache_all', 'write_all', 'prepare_all', 'forget', 'show_steps',
+           'cut_around', 'grey_curve']
 
 # %% ../nbs/03_preprocess.ipynb #6f690a9f
 import hashlib, json, math, sys, time
@@ -295,6 +295,15 @@ def prepare_all(images:pd.DataFrame, masks_of:dict, layout:str, raw_dir:Path, fo
         print(f"\nStopped. {_finished(folder, rows)} of {len(rows)} images are finished; run again to go on with the others.", file=sys.stderr, flush=True)
         raise
     return [record for record, _ in results if record], [problem for _, found in results for problem in found]
+
+# %% ../nbs/03_preprocess.ipynb #68a14369
+def forget(folder:Path, known) -> int: # how many images were forgotten
+    "Remove the record and the files of every image that is not among `known`; nothing that no record names is touched"
+    gone = [path for path in sorted((folder/"records").glob("*.json")) if path.stem not in set(known)]
+    for path in gone:
+        for name in json.loads(path.read_text())["files"]: (folder/name).unlink(missing_ok=True)
+        path.unlink()
+    return len(gone)
 
 # %% ../nbs/03_preprocess.ipynb #d4c9253a
 def _finished(folder, rows): return sum((folder/"records"/f"{row['image_id']}.json").exists() for row in rows)

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['BINS', 'REACH', 'ROWS', 'bin_of', 'score_histogram', 'auroc', 'average_precision', 'reliability', 'calibration_error',
-           'show_reliability', 'conformal_threshold']
+           'recalibration', 'recalibrated', 'show_reliability', 'conformal_threshold']
 
 # %% ../../nbs/measure/pixels.ipynb #6745801f
 import math
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from ..formats.files import BadInput
 from ..report.figures import PALETTE
@@ -86,6 +88,23 @@ def calibration_error(
     gap = (curve.pixels*(curve.observed - curve.predicted).abs()).sum()
     over = lambda n: float(gap/n) if n else math.nan
     return dict(ece=over(curve.pixels.sum()), ece_per_annotated=over(curve.annotated.sum()))
+
+# %% ../../nbs/measure/pixels.ipynb #3a0d5e09
+def recalibration(histogram) -> tuple[float, float]: # slope and intercept of the log-odds; (1, 0) where nothing is annotated
+    "Platt's scaling (1999) of the log-odds: the line with the least log-loss over the pixels of `score_histogram`, by group of scores"
+    background, annotated, predicted = np.asarray(histogram, float).T
+    if not annotated.sum() or not background.sum(): return 1.0, 0.0
+    full = background + annotated > 0
+    odds = logit(np.clip(predicted[full]/(background + annotated)[full], 1e-7, 1 - 1e-7))
+    def loss(line): z = line[0]*odds + line[1]; return (annotated[full] @ np.logaddexp(0, -z) + background[full] @ np.logaddexp(0, z))/annotated.sum()
+    return tuple(map(float, minimize(loss, (1.0, 0.0), method="Nelder-Mead", options=dict(xatol=1e-5, fatol=1e-9, maxiter=2000)).x))
+
+def recalibrated(histogram, slope:float, intercept:float) -> np.ndarray: # the same groups of pixels, with their new mean probabilities
+    "A histogram of scores whose log-odds have become slope · log-odds + intercept"
+    background, annotated, predicted = np.asarray(histogram, float).T
+    pixels = background + annotated
+    mean = np.divide(predicted, pixels, out=np.full(len(pixels), 0.5), where=pixels > 0)
+    return np.stack([background, annotated, pixels*expit(slope*logit(np.clip(mean, 1e-7, 1 - 1e-7)) + intercept)], 1)
 
 # %% ../../nbs/measure/pixels.ipynb #4c62e34d
 def show_reliability(ax,

@@ -27,6 +27,7 @@ def built(plan:dict) -> keras.Model:
 
 def planned_net(widths=(16, 32, 64, 128), norm="", plan="", **more) -> keras.Model:
     "A net by its plan in `PLANS`, or a U-Net of these widths; with another normalisation where one is named"
+    if plan and plan not in PLANS: raise BadInput("plan", f"{plan!r} is not one of {', '.join(PLANS)}")
     return built({"net": "unet", "name": f"net_{plan}" if plan else "unet", **(PLANS[plan] if plan else dict(widths=list(widths))), **({"norm": norm} if norm else {}), **more})
 
 def in_precision(model:keras.Model, policy:str="float32") -> keras.Model:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NORMS', 'UPSAMPLINGS', 'PLANS', 'NETS', 'normalise', 'conv_block', 'up_block', 'check_plan', 'folded', 'unfolded',
-           'unet', 'answer', 'finest', 'divisor', 'field_radius', 'parallel_net', 'planned']
+           'unet', 'answer', 'finest', 'divisor', 'field_radius', 'parallel_net']
 
 # %% ../../nbs/nets/unet.ipynb #2670bddc
 import math
@@ -149,7 +149,7 @@ def parallel_net(
     x = layers.Conv2D(1, last, padding="same", bias_initializer=bias, dtype="float32", name="logit")(x)
     return keras.Model(image, layers.Activation("sigmoid", dtype="float32", name="probability")(x), name=name)
 
-# %% ../../nbs/nets/unet.ipynb #8ab195ac
+# %% ../../nbs/nets/unet.ipynb #4523c5f1
 PLANS = {
     "small": dict(widths=(16, 32, 64, 128)),
     "deepmica": dict(widths=(64, 128, 256, 512, 1024), upsample="transpose"),
@@ -159,9 +159,3 @@ PLANS = {
 }
 
 NETS = {"unet": unet, "parallel": parallel_net}
-
-def planned(plan:str, **more) -> keras.Model:
-    "The net of a plan in `PLANS`; `more` overrides its arguments"
-    if plan not in PLANS: raise BadInput("plan", f"{plan!r} is not one of {', '.join(PLANS)}")
-    arguments = {"net": "unet", "name": f"net_{plan}", **PLANS[plan], **more}
-    return NETS[arguments.pop("net")](**arguments)

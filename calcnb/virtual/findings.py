@@ -91,6 +91,7 @@ class Lesion:
 RANGES = dict(
     contrast=(0.7, 3.5),        # of a calcification of 0.4 mm over its surroundings, share of the breast's median grey
     size=1.0, count=1.0,        # factors on all sizes and numbers
+    masses=0.33,                # chance that a patient's second or third finding is a mass
     mass_contrast=(0.45, 1.1),  # of a mass, in the same unit
     mass_radius_mm=(2.5, 5.5),
     film_contrast=0.13,         # film: all contrasts times this, since its grey values lie close together
@@ -253,7 +254,8 @@ def nearest_line(lines, point, length_mm=0, spacing_mm=0.07):
 
 # %% ../../nbs/virtual/findings.ipynb #288deaa8
 def positions(lesion, anatomy, room, view:str):
-    "Where the calcifications of a lesion lie in a view: (n, 2) rows and columns, (n,) directions in radians"
+    "Where the calcifications of a lesion lie in a view: (n, 2) rows and columns, (n,) directions in radians; none where the breast has no room"
+    if not len(room.points): return np.empty((0, 2)), np.empty(0)
     rng, n, mm = np.random.default_rng(lesion.seed), lesion.count, room.spacing_mm
     shared, own = rng.normal(size=(2, n)), rng.normal(size=(2, n))[0 if view == "CC" else 1]
     turn = rng.uniform(0, 2*np.pi, n)
@@ -289,6 +291,7 @@ def _tracks(lesion, anatomy, centre, rng, mm):
 def _on_skin(lesion, room, rng):
     "Points near the skin line, close together"
     rim = np.argwhere((room.skin_mm > 0.8) & (room.skin_mm < 3) & room.tissue & (np.arange(room.free.shape[1]) > 6))*float(room.step)
+    if not len(rim): return np.empty((0, 2))
     centre = rim[int(rng.integers(len(rim)))]
     near = rim[np.argsort(np.hypot(*(rim - centre).T), kind="stable")[:120]]
     return near[rng.permutation(len(near))[:lesion.count]]

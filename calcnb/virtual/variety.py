@@ -60,12 +60,11 @@ def draw_varied(
     return dict(pixels=pixels, labels=canvas.labels, breast=breast.breast, spacing_mm=spacing, film=film, view=view, density=density, objects=canvas.objects)
 
 def _scatter(rng, canvas, breast, room, view):
-    "Draw lesions of every form; one without room is left out"
+    "Draw lesions of every form; calcifications without room are left out"
     faint = float(np.exp(rng.uniform(np.log(.3), np.log(1.5))))
     for k in range(int(rng.choice([0, 4, 8, 12], p=[.12, .2, .38, .3]))):
         lesion = plan_calcification(rng, k + 1, "L", *rng.random(3), contrast=(faint, max(4*faint, 4.5)), count=float(rng.uniform(.4, 1.3)))
-        try: draw_calcifications(canvas, breast, room, lesion, view, size=float(rng.uniform(.7, 1.3)))
-        except (IndexError, ValueError): pass # a duct, vessel or strip of skin that this small breast does not have
+        draw_calcifications(canvas, breast, room, lesion, view, size=float(rng.uniform(.7, 1.3)))
 
 # %% ../../nbs/virtual/variety.ipynb #21a07429
 TAUGHT = 4.0 # least visibility of a calcification that the net is to mark
