@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TEMPLATES', 'NOISE', 'STATUS', 'FIRST', 'KEY_FIGURES', 'report_first', 'is_noise', 'drop_noise', 'stage_page',
            'read_json', 'stage_status', 'thumbnail', 'show_number', 'show_seconds', 'card', 'first_heading',
-           'peak_memory', 'write_pages']
+           'peak_memory', 'write_pages', 'write_page']
 
 # %% ../../nbs/report/pages.ipynb #912a08d6
 import base64, csv, io, json, re, time
@@ -163,3 +163,28 @@ def _index_html(cards, problems, title, summary, layout, seed, caution) -> str:
     total = sum(c["seconds"] for c in cards if isinstance(c["seconds"], (int, float)))
     return env.get_template("cards.html.j2").render(cards=cards, problems=problems, title=title, summary=summary, layout=layout, seed=seed, caution=caution,
         versions=versions, style=(TEMPLATES/"style.css").read_text(), done=sum(c["kind"] == "done" for c in cards), total=show_seconds(total), written=time.strftime("%Y-%m-%d %H:%M"))
+
+# %% ../../nbs/report/pages.ipynb #3f23be2c
+def _part(part) -> dict: # what the template needs of one part of a page
+    "A heading (`# …`), a sentence, a table (its index is left out) or a matplotlib figure"
+    if isinstance(part, str): return dict(kind="heading", text=part[2:]) if part.startswith("# ") else dict(kind="text", text=part)
+    if hasattr(part, "savefig"):
+        with io.BytesIO() as f:
+            part.savefig(f, format="png", dpi=110, bbox_inches="tight", facecolor="white")
+            return dict(kind="figure", text=part.get_label() or "figure", data=base64.b64encode(f.getvalue()).decode())
+    cell = lambda v: "" if v is None or v != v else f"{v:.3g}" if isinstance(v, float) else str(v)
+    return dict(kind="table", columns=list(part.columns), rows=[[cell(v) for v in row] for row in part.itertuples(index=False)])
+
+def write_page(
+    path,        # the HTML file
+    title:str,
+    parts,       # str, DataFrame or matplotlib figure, in order
+    summary="",  # under the title
+    caution="",  # what the reader must not conclude
+    back="",     # where the reader came from, relative to the page
+) -> Path:
+    "Write a page that needs no other file"
+    env = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    html = env.get_template("page.html.j2").render(title=title, summary=summary, caution=caution, back=back, parts=[_part(p) for p in parts], style=(TEMPLATES/"style.css").read_text())
+    with atomic_path(path) as tmp: tmp.write_text(html, encoding="utf-8")
+    return Path(path)
