@@ -30,12 +30,11 @@ def _clip(cell, corners):
     "The part of a convex cell within a convex polygon with corners counter-clockwise (Sutherland & Hodgman 1974)"
     for start, end in zip(corners, np.roll(corners, -1, axis=0)):
         side = (cell - start) @ [start[1] - end[1], end[0] - start[0]]
-        within, after = side >= 0, np.roll(side, -1)
-        if within.all(): continue
-        crossed = within != (after >= 0)
-        share = np.divide(side, side - after, out=np.zeros(len(side)), where=crossed)
-        met = cell + share[:, None]*(np.roll(cell, -1, axis=0) - cell)
-        cell = np.stack([cell, met], 1).reshape(-1, 2)[np.column_stack([within, crossed]).ravel()]
+        if side.min(initial=0) >= 0: continue
+        after, ahead = np.append(cell[1:], cell[:1], axis=0), np.append(side[1:], side[:1])
+        within, crossed = side >= 0, (side >= 0) != (ahead >= 0)
+        share = np.divide(side, side - ahead, out=np.zeros(len(side)), where=crossed)
+        cell = np.stack([cell, cell + share[:, None]*(after - cell)], 1)[np.column_stack([within, crossed])]
     return cell
 
 # %% ../../nbs/measure/graphs.ipynb #a5e8e7f2
@@ -109,13 +108,14 @@ def graph_columns(
 ) -> dict: # name: (unit, meaning), in the order of `graph_figures`
     "What `graph_figures` gives: names, units and meanings"
     four = dict(sd="standard deviation", mean="mean", min_to_max="smallest over largest", disorder="disorder")
-    sets = dict(voronoi_area=("mm²", "area of the Voronoi cells"), voronoi_perimeter=("mm", "perimeter of the Voronoi cells"), voronoi_chord=("mm", "longest chord of the Voronoi cells"),
-                delaunay_side=("mm", "sides of the Delaunay triangles"), delaunay_area=("mm²", "area of the Delaunay triangles"), tree_edge=("mm", "edges of the shortest tree"))
+    sets = dict(voronoi_area=("mm²", "area of the Voronoi cells"), voronoi_perimeter=("mm", "perimeter of the Voronoi cells"),
+                voronoi_chord=("mm", "longest chord of the Voronoi cells"), delaunay_side=("mm", "sides of the Delaunay triangles"), delaunay_area=("mm²", "area of the Delaunay triangles"), tree_edge=("mm", "edges of the shortest tree"))
     columns = {(s, k): (unit if k in ("sd", "mean") else "", f"{say}: {how}") for s, (unit, say) in sets.items() for k, how in four.items()}
     names = {f"{s}_{k}" + ("_" + unit.replace("²", "2") if unit else ""): (unit, say) for (s, k), (unit, say) in columns.items()}
     names |= dict(voronoi_area_sum_mm2=("mm²", "area of all Voronoi cells together"), number=("", "points"), density_per_mm2=("1/mm²", "points over that area"))
     three = [(k, how) for k, how in four.items() if k != "min_to_max"]
-    names |= {f"nearest_{k}_{s}" + ("" if s == "disorder" else "_mm"): ("" if s == "disorder" else "mm", f"mean distance to the {k} nearest: {how}") for k in neighbours for s, how in three}
+    names |= {f"nearest_{k}_{s}" + ("" if s == "disorder" else "_mm"): ("" if s == "disorder" else "mm", f"mean distance to the {k} nearest: {how}")
+              for k in neighbours for s, how in three}
     return names | {f"within_{r:g}mm_{s}": ("", f"number of others within {r:g} mm: {how}") for r in radii_mm for s, how in three}
 
 # %% ../../nbs/measure/graphs.ipynb #a309ca9b
@@ -174,7 +174,8 @@ def alpha_shape(
     outline, used = places[edges[shared == 1]], np.unique(edges)
     joined = csr_array((np.ones(len(edges)), edges.T), shape=(len(places),)*2)
     parts = len(np.unique(connected_components(joined, directed=False)[1][used]))
-    return outline, dict(area_mm2=float(areas[kept].sum()), perimeter_mm=float(np.hypot(*(outline[:, 0] - outline[:, 1]).T).sum()), parts=parts, left_out=len(places) - len(used))
+    length = np.hypot(*(outline[:, 0] - outline[:, 1]).T).sum()
+    return outline, dict(area_mm2=float(areas[kept].sum()), perimeter_mm=float(length), parts=parts, left_out=len(places) - len(used))
 
 # %% ../../nbs/measure/graphs.ipynb #190085df
 TOPOLOGY = dict(
