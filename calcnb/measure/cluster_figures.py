@@ -30,7 +30,7 @@ def cluster_columns(
 def spread_figures(
     points,              # (n, 2) centres, mm
     diameters_mm=None,   # n diameters of discs with the areas of the calcifications, mm; None: points without size
-    alpha_mm:float=1.0,  # of the alpha shape, mm
+    alpha_mm:float=3.0,  # of the alpha shape, mm
     scales_mm=SCALES_MM, # of the topology, mm
 ) -> dict: # `ALPHA_COLUMNS`, `GRAPH_COLUMNS` and the topology's; NaN where not computable
     "How the calcifications of one cluster are spread"
@@ -55,7 +55,7 @@ def draw_spread(ax,
 def cluster_figures(
     table,               # one row a calcification, as `objects` gives them
     labels,              # its cluster numbers, −1 = none
-    alpha_mm:float=1.0,  # of the alpha shape, mm
+    alpha_mm:float=3.0,  # of the alpha shape, mm
     scales_mm=SCALES_MM, # of the topology, mm
 ) -> pd.DataFrame: # one row a cluster: cluster, then `cluster_columns`
     "Describe every cluster of one image"
