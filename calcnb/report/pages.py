@@ -172,7 +172,7 @@ def _part(part) -> dict: # what the template needs of one part of a page
         with io.BytesIO() as f:
             part.savefig(f, format="png", dpi=110, bbox_inches="tight", facecolor="white")
             return dict(kind="figure", text=part.get_label() or "figure", data=base64.b64encode(f.getvalue()).decode())
-    cell = lambda v: "" if v is None or v != v else f"{v:.3g}" if isinstance(v, float) else str(v)
+    cell = lambda v: "" if str(v) in ("None", "nan", "<NA>", "NaT") else f"{v:.3g}" if isinstance(v, float) else str(v)
     return dict(kind="table", columns=list(part.columns), rows=[[cell(v) for v in row] for row in part.itertuples(index=False)])
 
 def write_page(
