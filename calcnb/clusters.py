@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['IMAGE_COLUMNS', 'INTERNSHIP', 'OF_CALCIFICATION', 'OF_CLUSTER', 'MORE_COLUMNS', 'CARD', 'to_source', 'flocked',
            'grouped_objects', 'image_figures', 'measure_image', 'measure_images', 'published', 'dataset_records',
-           'dictionary', 'draw_clusters', 'box_of', 'matched', 'compare_sources', 'people_of', 'show_correlations',
-           'cluster_card']
+           'dictionary', 'draw_clusters', 'box_of', 'people_of', 'cluster_card']
 
 # %% ../nbs/09_clusters.ipynb #e3730684
 from pathlib import Path
@@ -16,9 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patheffects import withStroke
 from joblib import Parallel, delayed
-from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import squareform
 
 from .formats.files import BadInput
 from .formats.png import read_png
@@ -27,7 +24,7 @@ from .measure.cluster_figures import cluster_columns, cluster_figures
 from .measure.compare import by_patient
 from .measure.flock import ATTRIBUTES, attributes_of, flock_polygons, flocks, typed
 from .measure.flock_figures import flock_columns, flock_figures
-from .measure.grouping import group
+from .measure.grouping import compare_sources, group
 from .measure.patterns import PATTERN_COLUMNS, pattern_figures
 from .measure.points import average_minimal_distance, find_clusters, hull, minimum_spanning_tree, nearest_neighbour_index, neighbours_within
 from .report.figures import PALETTE, show_image
@@ -239,33 +236,6 @@ def box_of(tables, shape, spacing_mm:float, margin_mm=4.0) -> tuple:
     (left, top), (right, bottom) = places.min(0) - margin_mm/spacing_mm, places.max(0) + margin_mm/spacing_mm
     return max(0, int(top)), min(shape[0], int(bottom) + 1), max(0, int(left)), min(shape[1], int(right) + 1)
 
-# %% ../nbs/09_clusters.ipynb #cf738c0c
-def matched(
-    truth, found,            # (n, 2) and (m, 2) centres, mm
-    tolerance_mm:float=0.35, # largest distance, mm
-) -> np.ndarray: # n numbers: which found point, −1 = none
-    "Mutual nearest neighbours within a tolerance; every found point is used at most once"
-    out = np.full(len(truth), -1)
-    if not len(truth) or not len(found): return out
-    gap, there = cKDTree(found).query(truth)
-    back = cKDTree(truth).query(found)[1]
-    good = (gap <= tolerance_mm) & (back[there] == np.arange(len(truth)))
-    out[good] = there[good]
-    return out
-
-# %% ../nbs/09_clusters.ipynb #2f32cf2b
-def compare_sources(
-    truth:pd.DataFrame, found:pd.DataFrame, # calcifications of one image: annotated, predicted
-) -> dict:
-    "Counts of calcifications and clusters that agree, and which predicted cluster belongs to which annotated one"
-    pairs = matched(truth[["x_mm", "y_mm"]].to_numpy(), found[["x_mm", "y_mm"]].to_numpy())
-    partner, theirs = {}, np.where(pairs >= 0, found.cluster.to_numpy()[pairs] if len(found) else -1, -1)
-    for number in sorted(set(truth.cluster) - {-1}):
-        inside = theirs[(truth.cluster == number) & (theirs >= 0)]
-        if len(inside) and np.bincount(inside).max() >= 2: partner[int(number)] = int(np.bincount(inside).argmax())
-    return dict(annotated=len(truth), predicted=len(found), matched=int((pairs >= 0).sum()), clusters_annotated=truth.cluster.max() + 1 if len(truth) else 0,
-                clusters_predicted=found.cluster.max() + 1 if len(found) else 0, clusters_found=len(partner), partner=partner)
-
 # %% ../nbs/09_clusters.ipynb #dfbb244f
 def people_of(
     units:dict, # unit → (table with patient_id and pathology, descriptors)
@@ -274,22 +244,6 @@ def people_of(
     "All descriptors of all units by patient"
     parts = [by_patient(table, columns, label)[list(columns)].add_prefix(f"{unit}: ") for unit, (table, columns) in units.items() if len(columns) and len(table)]
     return pd.concat([label.rename("pathology"), *parts], axis=1).rename_axis("patient_id")
-
-# %% ../nbs/09_clusters.ipynb #3055de98
-def show_correlations(ax,
-    people:pd.DataFrame, # of `people_of`
-    columns,             # descriptors, those with fewer than three different values are left out
-):
-    "Draw rank correlations of descriptors, ordered by average-linkage clustering of 1 − |ρ|; returns the descriptors in the order drawn"
-    values = people[[c for c in columns if people[c].nunique() > 2]]
-    rho = values.corr("spearman", min_periods=3).fillna(0)
-    far = squareform(np.clip(1 - rho.abs().to_numpy(), 0, None), checks=False)
-    order = leaves_list(linkage(far, "average", optimal_ordering=len(rho) < 200)) if len(rho) > 2 else range(len(rho))
-    rho = rho.iloc[list(order), list(order)]
-    shown = ax.imshow(rho, cmap="PuOr", vmin=-1, vmax=1); ax.figure.colorbar(shown, ax=ax, label="rank correlation", shrink=0.7)
-    few = len(rho) <= 45
-    ax.set_xticks(range(len(rho)) if few else [], rho.index if few else [], rotation=90, fontsize=6); ax.set_yticks(range(len(rho)) if few else [], rho.index if few else [], fontsize=6)
-    return list(rho.index)
 
 # %% ../nbs/09_clusters.ipynb #2949ffff
 CARD = dict(number="{:.0f} calcifications", hull_area_mm2="hull {:.3g} mm²", density_per_cm2="{:.3g} per cm²", nearest_mean_mm="nearest {:.2g} mm", linearity="linearity {:.2f}", alpha_share="{:.0%} of the hull filled",

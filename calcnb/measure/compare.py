@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['FEW', 'patient_label', 'labelled_units', 'by_patient', 'mean_places', 'shuffled_differences', 'discovery_rates',
-           'compare_groups', 'compare_units', 'show_differences', 'rank_p', 'stability', 'agreement', 'MRMR',
-           'rank_relevance', 'Unknown', 'models', 'alone', 'too_few', 'out_of_fold', 'nested_permutation',
-           'judge_models', 'show_models']
+           'compare_groups', 'compare_units', 'show_differences', 'show_correlations', 'rank_p', 'stability',
+           'agreement', 'MRMR', 'rank_relevance', 'Unknown', 'models', 'alone', 'too_few', 'out_of_fold',
+           'nested_permutation', 'judge_models', 'show_models']
 
 # %% ../../nbs/measure/compare.ipynb #b335a261
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 from scipy.stats import false_discovery_control, mannwhitneyu, norm, rankdata
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -146,6 +148,22 @@ def show_differences(ax,
     ax.axvline(0, color="0.6", lw=1, zorder=0); ax.set_yticks(range(len(top)), top.index, fontsize=8)
     ax.set(xlim=(-1.05, 1.05), xlabel="Cliff's delta: higher in benign  ←   → higher in malignant")
     return ax
+
+# %% ../../nbs/measure/compare.ipynb #651857c7
+def show_correlations(ax,
+    people:pd.DataFrame, # of `people_of`
+    columns,             # descriptors, those with fewer than three different values are left out
+):
+    "Draw rank correlations of descriptors, ordered by average-linkage clustering of 1 − |ρ|; returns the descriptors in the order drawn"
+    values = people[[c for c in columns if people[c].nunique() > 2]]
+    rho = values.corr("spearman", min_periods=3).fillna(0)
+    far = squareform(np.clip(1 - rho.abs().to_numpy(), 0, None), checks=False)
+    order = leaves_list(linkage(far, "average", optimal_ordering=len(rho) < 200)) if len(rho) > 2 else range(len(rho))
+    rho = rho.iloc[list(order), list(order)]
+    shown = ax.imshow(rho, cmap="PuOr", vmin=-1, vmax=1); ax.figure.colorbar(shown, ax=ax, label="rank correlation", shrink=0.7)
+    few = len(rho) <= 45
+    ax.set_xticks(range(len(rho)) if few else [], rho.index if few else [], rotation=90, fontsize=6); ax.set_yticks(range(len(rho)) if few else [], rho.index if few else [], fontsize=6)
+    return list(rho.index)
 
 # %% ../../nbs/measure/compare.ipynb #90df35b2
 def rank_p(
