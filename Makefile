@@ -29,7 +29,7 @@ test: .stamps/export
 	$(BIN)/calcnb run --study small --cores $(CORES)
 	$(if $(findstring slow,$(FLAGS)),$(BIN)/calcnb run --study small-film --cores $(CORES))
 	MPLBACKEND=agg $(BIN)/nbdev-test --n-workers $(CORES) --timing --flags "$(FLAGS)"
-	$(BIN)/python -m pytest -q --durations=12 tests $(if $(findstring slow,$(FLAGS)),,-m "not slow")
+	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --durations=12 tests $(if $(findstring slow,$(FLAGS)),,-m "not slow")
 
 install: .stamps/install
 # pyproject.toml is left out: nbdev-export writes it anew each time

@@ -38,7 +38,8 @@ from calcnb.formats.files import BadInput, Problems
 from calcnb.formats.layouts import get_layout
 from calcnb.virtual import files as virtual
 
-TIME_LIMIT = 5  # s for one input
+TIME_LIMIT, WAIT_LIMIT = 5, 60  # s of processor time for one input; s that it may take on a busy machine
+HANGS = (signal.SIGPROF, signal.SIGALRM)
 MEMORY_LIMIT = 4 << 30  # bytes of address space; a bomb that is not found out before it is unpacked ends here
 RESIDENT_LIMIT = 900 << 20  # bytes that the reading process may ever have held
 
@@ -437,7 +438,8 @@ def read_dataset(number, where, clean, out):
 def child():
     """Read inputs as they are told, one line each; the answer goes back as one line of JSON."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL) # a hang ends the process, in whatever code it hangs
+    for hang in HANGS:
+        signal.signal(hang, signal.SIG_DFL) # a hang ends the process, in whatever code it hangs
     with tempfile.TemporaryDirectory() as where:
         where, bombed, clean = Path(where), None, None
         for line in sys.stdin:
@@ -450,10 +452,10 @@ def child():
                 clean = clean or ((where / "raw").mkdir(), (where / "out").mkdir(), dataset(where / "raw"))[2]
             else:
                 what, data = damaged(kind, number)
-            signal.alarm(TIME_LIMIT)
+            signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT), signal.alarm(WAIT_LIMIT)
             start = time.perf_counter()
             outcome, said = read_dataset(number, where / "raw", clean, where / "out") if data is None else read_one(kind, data, where)
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0), signal.alarm(0)
             print(json.dumps(dict(outcome=outcome, said=said, what=what, seconds=time.perf_counter() - start, resident=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)), flush=True)
 
 
@@ -472,7 +474,7 @@ class Reader:
         if line:
             return json.loads(line)
         code = self.end()
-        return dict(outcome="a hang" if code == -signal.SIGALRM else f"the process ended ({code})", said=self.said[-300:], what="", seconds=TIME_LIMIT, resident=0)
+        return dict(outcome="a hang" if -code in HANGS else f"the process ended ({code})", said=self.said[-300:], what="", seconds=TIME_LIMIT, resident=0)
 
     def end(self):
         if self.process is None:
