@@ -28,7 +28,7 @@ setup(
     include_package_data=True,
     package_data={"calcnb.report": ["template/*"], "calcnb.formats": ["*.yaml"], "calcnb.nets": ["weights/*"]},
     install_requires=lines("requirements"),
-    extras_require={extra: lines(f"{extra}_requirements") for extra in ("wandb", "tensorboard", "tune", "docs", "dev")},
+    extras_require={extra: lines(f"{extra}_requirements") for extra in ("wandb", "tensorboard", "tune", "explain", "docs", "dev")},
     entry_points={
         "console_scripts": lines("console_scripts"),
         "papermill.engine": lines("papermill_engine"),
