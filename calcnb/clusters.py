@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['IMAGE_COLUMNS', 'INTERNSHIP', 'OF_CALCIFICATION', 'OF_CLUSTER', 'MORE_COLUMNS', 'CARD', 'to_source', 'flocked',
            'grouped_objects', 'image_figures', 'measure_image', 'measure_images', 'published', 'dataset_records',
-           'dictionary', 'draw_clusters', 'box_of', 'people_of', 'cluster_card']
+           'dictionary', 'draw_clusters', 'box_of', 'cluster_card', 'people_of']
 
 # %% ../nbs/09_clusters.ipynb #e3730684
 from pathlib import Path
@@ -236,15 +236,6 @@ def box_of(tables, shape, spacing_mm:float, margin_mm=4.0) -> tuple:
     (left, top), (right, bottom) = places.min(0) - margin_mm/spacing_mm, places.max(0) + margin_mm/spacing_mm
     return max(0, int(top)), min(shape[0], int(bottom) + 1), max(0, int(left)), min(shape[1], int(right) + 1)
 
-# %% ../nbs/09_clusters.ipynb #dfbb244f
-def people_of(
-    units:dict, # unit → (table with patient_id and pathology, descriptors)
-    label,      # of `patient_label`
-) -> pd.DataFrame: # one row a benign or malignant patient: pathology, then `unit: descriptor`
-    "All descriptors of all units by patient"
-    parts = [by_patient(table, columns, label)[list(columns)].add_prefix(f"{unit}: ") for unit, (table, columns) in units.items() if len(columns) and len(table)]
-    return pd.concat([label.rename("pathology"), *parts], axis=1).rename_axis("patient_id")
-
 # %% ../nbs/09_clusters.ipynb #2949ffff
 CARD = dict(number="{:.0f} calcifications", hull_area_mm2="hull {:.3g} mm²", density_per_cm2="{:.3g} per cm²", nearest_mean_mm="nearest {:.2g} mm", linearity="linearity {:.2f}", alpha_share="{:.0%} of the hull filled",
             area_mean_mm2="mean area {:.2g} mm²", contrast_mean="mean contrast {:.2g}")
@@ -261,3 +252,12 @@ def cluster_card(ax,
     said = [say.format(cluster[name]) for name, say in CARD.items() if np.isfinite(cluster[name])]
     ax.text(0.5, -0.03, "\n".join("  ·  ".join(said[k:k + 3]) for k in range(0, len(said), 3)), transform=ax.transAxes, ha="center", va="top", fontsize=7)
     return ax
+
+# %% ../nbs/09_clusters.ipynb #dfbb244f
+def people_of(
+    units:dict, # unit → (table with patient_id and pathology, descriptors)
+    label,      # of `patient_label`
+) -> pd.DataFrame: # one row a benign or malignant patient: pathology, then `unit: descriptor`
+    "All descriptors of all units by patient"
+    parts = [by_patient(table, columns, label)[list(columns)].add_prefix(f"{unit}: ") for unit, (table, columns) in units.items() if len(columns) and len(table)]
+    return pd.concat([label.rename("pathology"), *parts], axis=1).rename_axis("patient_id")
